@@ -1,0 +1,1 @@
+"""Ganagerie's public face."""

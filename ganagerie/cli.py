@@ -1,0 +1,50 @@
+"""The command line: `ganagerie COMMAND`.
+
+Errors that Ganagerie raises on purpose end in one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ganagerie.commands import train
+from ganagerie.version import __version__
+from zoo.errors import GanagerieError
+
+app = typer.Typer(
+    name="ganagerie",
+    help="A GAN zoo that trains, watches and serves.",
+    epilog="Start here:  ganagerie generate dcgan-emnist -n 64 -o letters.png",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train", epilog=train.EXAMPLES)(train.train)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"ganagerie {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the `ganagerie` script."""
+    try:
+        app()
+    except GanagerieError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""`ganagerie train`: train a recipe, watch it, stop it, go on with it."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+Examples:
+
+  ganagerie train dcgan-emnist --dry-run
+
+  ganagerie train dcgan-emnist --data data --download --out runs/letters
+
+  ganagerie train dcgan-emnist --out runs/letters --resume --set epochs=40
+
+  ganagerie train my-recipe.yaml --set optimizer.g_lr=1e-4 --set seed=7
+"""
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="Name of a recipe (dcgan-emnist), or the path of a .yaml file.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            envvar="GANAGERIE_DATA",
+            help="Folder of the data sets; EMNIST/raw/ is looked for in it.",
+        ),
+    ] = Path("data"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run directory.", show_default="runs/RECIPE-DATE-TIME"),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --out from its newest checkpoint; on CPU the weights are "
+            "the very ones of an uninterrupted run.",
+        ),
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")
+    ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the data set through torchvision if missing.")
+    ] = False,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+) -> None:
+    """Train a recipe.
+
+    Writes config.yaml, metrics.jsonl, TensorBoard events, samples/*.png and checkpoints/ to the run
+    directory. Ctrl-C or SIGTERM saves a checkpoint and exits with code 0; a second one exits at
+    once. Then: ganagerie publish RUN --name NAME.
+    """
+    from ganagerie.training_extra import require_training
+
+    require_training("train")
+
+    from training.config import load_recipe
+    from training.data import load_dataset
+    from training.errors import RunError
+    from training.launch import launch, resolve_device
+    from training.runlog import read_recipe
+
+    chosen = load_recipe(recipe, overrides or [])
+    if resume:
+        if out is None:
+            raise RunError("--resume needs --out: the run directory to go on with")
+        name = chosen.name
+        chosen = read_recipe(out, overrides or [])
+        if chosen.name != name:
+            raise RunError(f"--resume: {out} is a run of {chosen.name!r}, not of {name!r}")
+    typer.echo(chosen.to_yaml(), nl=False)
+    if dry_run:
+        return
+    where = resolve_device(device)
+    images = load_dataset(chosen.dataset, data, download=download)
+    folder = out or Path("runs") / f"{chosen.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    typer.echo(
+        f"training {chosen.name} on {len(images):,} images, {where}; run in {folder}", err=True
+    )
+    outcome = launch(
+        chosen, images, folder, resume=resume, device=where, command=["ganagerie", *sys.argv[1:]]
+    )
+    if outcome.finished:
+        typer.echo(f"finished after {outcome.itr:,} iterations: {folder}", err=True)
+    else:
+        typer.echo(
+            f"stopped at iteration {outcome.itr:,} of {outcome.total:,}, saved. Go on with:\n"
+            f"  ganagerie train {recipe} --out {folder} --resume",
+            err=True,
+        )

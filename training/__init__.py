@@ -1,0 +1,1 @@
+"""Training: recipes, data, the GAN step, the loop, checkpoints, and publishing to the zoo."""

@@ -1,0 +1,168 @@
+"""Recipes: everything that decides what a training run computes, typed and frozen.
+
+A recipe is a YAML file in `training/recipes/`, or anywhere else by its path. Keys that the models
+below do not know are errors, and so are values that do not fit.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import RecipeError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+Positive = Annotated[int, Field(gt=0)]
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DcganConfig(_Frozen):
+    """Shape of the DCGAN in `zoo/nets/dcgan.py`."""
+
+    architecture: Literal["dcgan"] = "dcgan"
+    z_dim: Positive = 100
+    channels: tuple[Positive, Positive, Positive] = (256, 128, 64)
+    linear_features: Positive = 1024
+    linear_batch_norm: bool = True
+
+
+class InitializerConfig(_Frozen):
+    """How weights start; see `training/initializers.py`."""
+
+    name: Literal["normal"] = "normal"
+    std: float = Field(0.02, gt=0)
+
+
+class OptimizerConfig(_Frozen):
+    """Adam for both networks (Kingma and Ba 2014)."""
+
+    g_lr: float = Field(2e-4, gt=0)
+    d_lr: float = Field(2e-4, gt=0)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    eps: float = Field(1e-8, gt=0)
+
+
+class EmaConfig(_Frozen):
+    """Exponential moving average of the generator's weights (BigGAN, appendix C)."""
+
+    decay: float = Field(0.999, ge=0, lt=1)
+    start_itr: int = Field(1000, ge=0, description="until then the average is the newest weights")
+
+
+class Recipe(_Frozen):
+    """One training run, completely."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    seed: int = Field(1, ge=0, lt=2**63)
+    dataset: Literal["emnist-balanced"] = "emnist-balanced"
+    network: DcganConfig = DcganConfig()
+    initializer: InitializerConfig = InitializerConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    ema: EmaConfig = EmaConfig()
+    epochs: int = Field(gt=0, description="passes over the training images")
+    max_itr: int | None = Field(None, gt=0, description="stop earlier, after this many iterations")
+    batch_size: int = Field(128, gt=1, description="batch norm needs at least two images")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16: forward and backward under autocast; weights stay fp32"
+    )
+    log_every: Positive = 50
+    sample_every: Positive = 500
+    checkpoint_every: Positive = 1000
+    keep_checkpoints: Positive = 2
+
+    def to_yaml(self) -> str:
+        """The resolved recipe; `load_recipe` reads it back to an equal one."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe and applies ``key=value`` overrides; keys may be dotted.
+
+    Raises:
+        RecipeError: no such recipe, an unknown key, or a value that does not fit.
+    """
+    path = _find(name_or_path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"recipe {path}: cannot be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"recipe {path}: must be a mapping of keys to values")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError(f"recipe {name_or_path}: {_explain(error)}") from error
+
+
+def _find(name_or_path: str) -> Path:
+    if name_or_path in recipe_names():
+        return RECIPES / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
+    near = difflib.get_close_matches(name_or_path, recipe_names(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise RecipeError(
+        f"unknown recipe {name_or_path!r}{hint} "
+        f"Known: {', '.join(recipe_names())}, or the path of a .yaml file"
+    )
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key.strip():
+        raise RecipeError(f"--set {override!r}: must be key=value, e.g. optimizer.g_lr=1e-4")
+    *parents, leaf = key.strip().split(".")
+    node: Any = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise RecipeError(
+                f"--set {override!r}: {parent!r} is a value and has no keys of its own"
+            )
+    try:
+        node[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not YAML: {error}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            siblings = _keys_at([str(part) for part in problem["loc"][:-1]])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), siblings, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(siblings)}"
+            parts.append(f"{key}: unknown key; {hint}")
+        else:
+            parts.append(f"{key} = {problem['input']!r}: {problem['msg']}")
+    return "; ".join(parts)
+
+
+def _keys_at(path: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for key in path:
+        field = model.model_fields.get(key)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

@@ -1,0 +1,33 @@
+"""Errors of training.
+
+GanagerieError
+└── TrainingError
+├── RecipeError       a recipe that does not exist, or a value in it that cannot be
+├── DatasetError      data that is missing or not what it should be
+├── RunError          a run directory that cannot be used
+└── DivergedError     a loss that is no longer a finite number
+"""
+
+from __future__ import annotations
+
+from zoo.errors import GanagerieError
+
+
+class TrainingError(GanagerieError):
+    """Root of the errors of training."""
+
+
+class RecipeError(TrainingError):
+    """A recipe that does not exist, or a value in it that cannot be."""
+
+
+class DatasetError(TrainingError):
+    """Data that is missing or not what it should be."""
+
+
+class RunError(TrainingError):
+    """A run directory that cannot be used."""
+
+
+class DivergedError(TrainingError):
+    """A loss that is no longer a finite number."""

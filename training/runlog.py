@@ -1,0 +1,136 @@
+"""A run directory: the resolved recipe, metrics, sample grids, TensorBoard events, checkpoints."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid, save_image
+
+from training.config import Recipe, load_recipe
+from training.errors import RunError
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+SAMPLES = "samples"
+PROVENANCE = "provenance.json"
+
+
+class RunLog:
+    """Writes one run directory; entered by one process at a time.
+
+    Args:
+        folder: made if missing.
+        resume_at: iteration to go on from; lines of later iterations, which a killed process may
+            have left behind, are removed. None starts a new run.
+
+    Raises:
+        RunError: the folder cannot be written, is in use, or holds a run that this would overwrite.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, resume_at: int | None) -> None:
+        self.folder = folder
+        self.checkpoints = folder / CHECKPOINTS
+        self._recipe = recipe
+        self._resume_at = resume_at
+
+    def __enter__(self) -> RunLog:
+        try:
+            (self.folder / SAMPLES).mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise RunError(f"cannot write to {self.folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise RunError(f"{self.folder} is in use by another training process") from error
+        if self._resume_at is None and (self.folder / METRICS).exists():
+            self._lock.close()
+            raise RunError(
+                f"{self.folder} holds a run already; add --resume to go on with it, "
+                "or name another folder with --out"
+            )
+        write_text_atomically(self.folder / CONFIG, self._recipe.to_yaml())
+        if self._resume_at is not None:
+            self._forget_after(self._resume_at)
+        self._metrics = (self.folder / METRICS).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(self.folder), purge_step=self._resume_at)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._board.close()
+        self._metrics.close()
+        self._lock.close()
+
+    def metrics(self, record: dict[str, Any]) -> None:
+        """Appends one line to `metrics.jsonl`, and its numbers to TensorBoard."""
+        self._metrics.write(json.dumps(record) + "\n")
+        self._metrics.flush()
+        for name, value in _flatten(record):
+            if name != "itr":
+                self._board.add_scalar(name, value, record["itr"])
+
+    def samples(self, itr: int, images: torch.Tensor) -> None:
+        """Saves a grid of images float32 [N, C, H, W] in [0, 1]."""
+        grid = make_grid(images, nrow=round(len(images) ** 0.5), padding=2)
+        save_image(grid, self.folder / SAMPLES / f"{itr:08d}.png")
+        self._board.add_image("samples", grid, itr)
+
+    def _forget_after(self, itr: int) -> None:
+        path = self.folder / METRICS
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if _itr_of(line) <= itr]
+        write_text_atomically(path, "".join(f"{line}\n" for line in kept))
+
+
+def read_recipe(folder: Path, overrides: list[str]) -> Recipe:
+    """The recipe that a run was started with, with overrides applied.
+
+    Raises:
+        RunError: there is no run in `folder`.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise RunError(f"{folder} holds no run: {CONFIG} is missing")
+    return load_recipe(str(path), overrides)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Replaces a file's content, so that a crash leaves the old text or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _itr_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["itr"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # the torn last line of a killed process
+
+
+def _flatten(record: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    flat: list[tuple[str, float]] = []
+    for key, value in record.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat += _flatten(value, f"{name}/")
+        elif isinstance(value, int | float):
+            flat.append((name, value))
+    return flat

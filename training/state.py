@@ -1,0 +1,76 @@
+"""Everything that changes while a run trains, and its image in a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from training.config import Recipe
+from training.ema import Ema
+from training.errors import RunError
+from training.initializers import initialize
+from training.steps import GanStep
+from zoo.nets import dcgan
+
+
+class TrainingState:
+    """Networks, optimisers, average, and the number of iterations done.
+
+    Random numbers need no state of their own: batches and noise are functions of (seed, itr). The
+    state of torch's generator is kept all the same, for layers that draw from it.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.itr = 0
+        shape = recipe.network
+        self.generator = dcgan.Generator(
+            shape.z_dim, shape.channels, shape.linear_features, shape.linear_batch_norm
+        )
+        self.discriminator = dcgan.Discriminator(shape.channels, shape.linear_features)
+        for network in (self.generator, self.discriminator):
+            initialize(network, recipe.initializer)
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+        adam = recipe.optimizer
+        self.g_optimizer = torch.optim.Adam(
+            self.generator.parameters(), adam.g_lr, adam.betas, adam.eps, fused=True
+        )
+        self.d_optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), adam.d_lr, adam.betas, adam.eps, fused=True
+        )
+        self.ema = Ema(self.generator, recipe.ema)
+        self.step = GanStep(
+            self.generator, self.discriminator, self.g_optimizer, self.d_optimizer, recipe.precision
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on as if nothing had happened."""
+        return {
+            "itr": self.itr,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "g_optimizer": self.g_optimizer.state_dict(),
+            "d_optimizer": self.d_optimizer.state_dict(),
+            "rng": {"torch": torch.get_rng_state()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a checkpoint.
+
+        Raises:
+            RunError: the checkpoint is of a network of another shape.
+        """
+        try:
+            self.generator.load_state_dict(state["generator"])
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.ema.module.load_state_dict(state["ema"])
+            self.g_optimizer.load_state_dict(state["g_optimizer"])
+            self.d_optimizer.load_state_dict(state["d_optimizer"])
+            torch.set_rng_state(state["rng"]["torch"])
+            self.itr = state["itr"]
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise RunError(f"the checkpoint does not fit this recipe: {error}") from error

@@ -1,0 +1,4 @@
+"""The zoo: exported generators, each with its card, checksums and measured quality.
+
+Torch-free, except for the two folders `nets` and `exporters`.
+"""
