@@ -135,9 +135,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise RecipeError(
-                f"--set {override!r}: {parent!r} is a value and has no keys of its own"
-            )
+            raise RecipeError(f"--set {override!r}: {parent!r} is a value, it has no keys")
     try:
         node[leaf] = yaml.safe_load(value)
     except yaml.YAMLError as error:

@@ -98,7 +98,7 @@ class BatchOrder:
 
 
 def noise(seed: int, itr: int, n: int, z_dim: int) -> Tensor:
-    """Latents for iteration `itr`: standard normal, float32 [n, z_dim], a function of (seed, itr)."""
+    """Latents of iteration `itr`: N(0, 1), float32 [n, z_dim], a function of (seed, itr)."""
     z = _philox(seed, _NOISE, itr).standard_normal((n, z_dim), dtype=np.float32)
     return torch.from_numpy(z)
 

@@ -26,7 +26,7 @@ class Ema:
     def update(self, itr: int) -> None:
         """Folds in the weights after iteration `itr` (counted from 1)."""
         decay = self._config.decay if itr > self._config.start_itr else 0.0
-        averaged = list(self.module.parameters())
+        averaged: list[Tensor] = list(self.module.parameters())
         newest = [parameter.detach() for parameter in self._source.parameters()]
         torch._foreach_lerp_(averaged, newest, 1.0 - decay)
         for mine, theirs in zip(self.module.buffers(), self._source.buffers(), strict=True):

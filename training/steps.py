@@ -49,14 +49,14 @@ class GanStep:
             fake_logits = self.discriminator(fake.detach())
         loss_d = discriminator_loss(real_logits, fake_logits)
         self.d_optimizer.zero_grad(set_to_none=True)
-        loss_d.backward()
+        loss_d.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.d_optimizer.step()
 
         self.discriminator.requires_grad_(False)  # its weight gradients would be thrown away
         with self._autocast(real.device.type):
             loss_g = generator_loss(self.discriminator(fake))
         self.g_optimizer.zero_grad(set_to_none=True)
-        loss_g.backward()
+        loss_g.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.g_optimizer.step()
         self.discriminator.requires_grad_(True)
 

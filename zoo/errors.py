@@ -9,9 +9,9 @@
     ├── BackendError        onnxruntime, or the device asked for, is not there
     └── ExportError         an exported graph that does not do what the network does
 
-Packages above the zoo add their own branches: `server.errors`, `training.errors`, `ganagerie.errors`.
-None of them knows gRPC: `server/interceptors.py` maps them to status codes in one table. A
-message names the value, what is allowed and, where there is one, the fix.
+Packages above the zoo add branches of their own: `server.errors`, `training.errors`,
+`ganagerie.errors`. None of them knows gRPC: `server/interceptors.py` maps them to status codes in
+one table. A message names the value, what is allowed and, where there is one, the fix.
 """
 
 from __future__ import annotations
