@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ganagerie.commands import train
+from ganagerie.commands import publish, train
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("publish", epilog=publish.EXAMPLES)(publish.publish)
 
 
 @app.callback()

@@ -76,4 +76,7 @@ def launch(
         if resume_at is None:
             provenance.write(out, command)
         train(state, data, log, progress, stop)
-    return Outcome(state.itr, total)
+        outcome = Outcome(state.itr, total)
+        if outcome.finished:
+            provenance.finish(out)
+    return outcome

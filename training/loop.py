@@ -106,7 +106,7 @@ def _refuse_divergence(record: dict[str, Any]) -> None:
     if not all(map(math.isfinite, loss.values())):
         raise DivergedError(
             f"iteration {record['itr']}: loss of D {loss['d']}, of G {loss['g']}; the newest "
-            "checkpoint is from before. Resume with lower rates, e.g. --resume --set optimizer.g_lr=1e-4"
+            "checkpoint is from before. Resume at a lower rate: --resume --set optimizer.g_lr=1e-4"
         )
 
 

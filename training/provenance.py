@@ -6,6 +6,7 @@ import datetime
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from training.runlog import PROVENANCE, write_text_atomically
 
@@ -23,13 +24,24 @@ def write(folder: Path, command: list[str]) -> None:
     write_text_atomically(folder / PROVENANCE, json.dumps(note, indent=2) + "\n")
 
 
+def finish(folder: Path) -> None:
+    """Adds when the run was carried out to its end."""
+    note = _note(folder) | {"finished": now()}
+    write_text_atomically(folder / PROVENANCE, json.dumps(note, indent=2) + "\n")
+
+
 def read(folder: Path) -> dict[str, str | None]:
-    """What `write` noted; every value is None for a run that has no note."""
+    """`started`, `finished` and `commit`; None where nothing was noted."""
+    note = _note(folder)
+    return {key: note.get(key) for key in ("started", "finished", "commit")}
+
+
+def _note(folder: Path) -> dict[str, Any]:
     try:
-        note = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        note: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        note = {}
-    return {key: note.get(key) for key in ("started", "commit")}
+        return {}
+    return note
 
 
 def commit() -> str | None:

@@ -16,6 +16,8 @@ one table. A message names the value, what is allowed and, where there is one, t
 
 from __future__ import annotations
 
+_SHOWN = 80  # characters of a value that a message repeats
+
 
 class GanagerieError(Exception):
     """Root of all errors raised on purpose; its text is fit for a user's eyes."""
@@ -57,3 +59,9 @@ class BackendError(GanagerieError):
 
 class ExportError(GanagerieError):
     """An exported graph disagrees with the network that it came from."""
+
+
+def shown(value: object) -> str:
+    """A value as an error message repeats it: its repr, cut if somebody sent a novel."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"

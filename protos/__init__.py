@@ -1,0 +1,1 @@
+"""The public protocol and the code generated from it."""

@@ -1,0 +1,1 @@
+"""The server: requests in, batches through the generator, images out. Never loads torch."""

@@ -1,0 +1,168 @@
+"""The composition root: starts everything, drains it, stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from protos.v1 import ganagerie_pb2 as pb
+from protos.v1 import ganagerie_pb2_grpc as pb_grpc
+from server.config import ServeConfig
+from server.errors import BindError
+from server.http.probes import HttpServer, listen, probes_app
+from server.interceptors import ErrorInterceptor
+from server.residency import Residency
+from server.service import ImageGenerationService, ZooService
+from server.telemetry import Telemetry, configure_logging
+from zoo.catalog import Catalog
+from zoo.errors import ZooError
+from zoo.generator import load_runtime
+
+_SERVICES = [service.full_name for service in pb.DESCRIPTOR.services_by_name.values()]
+_NO_PORT_SHARING = ("grpc.so_reuseport", 0)  # else a second server takes half of the calls
+
+_log = structlog.get_logger()
+
+
+class App:
+    """One server. `start`, then `drain`; each once."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self._config = config
+        self._telemetry = Telemetry()
+        self._residency = Residency(config, self._telemetry.batch)
+        self._telemetry.watch_queues(
+            lambda: {r.card.name: r.batcher.waiting for r in self._residency.models.values()}
+        )
+        self._serving = False
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(
+            interceptors=[ErrorInterceptor(self._telemetry)], options=[_NO_PORT_SHARING]
+        )
+        self._http = HttpServer(probes_app(lambda: self._serving, self._telemetry.registry))
+
+    async def start(self) -> None:
+        """Listens, then loads every model; health says SERVING only after that.
+
+        Raises:
+            BackendError: onnxruntime is not installed.
+            ZooError: the zoo cannot be read, or none of its models can be loaded.
+            BindError: a port is taken.
+        """
+        started_s = time.perf_counter()
+        load_runtime()
+        catalog = Catalog.open(self._config.zoo)
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._register_services()
+        port, http_socket = self._bind()
+        await self._grpc.start()
+        self._http_task = asyncio.create_task(self._http.serve([http_socket]))
+        await asyncio.to_thread(self._residency.load, catalog)
+        try:
+            self._report_models(catalog)
+        except ZooError:
+            await self._stop(grace_s=0)
+            raise
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._serving = True
+        _log.info(
+            "serving",
+            grpc=_address(self._config.host, port),
+            http=_address(self._config.host, http_socket.getsockname()[1]),
+            models={
+                reference: resident.generator.provider
+                for reference, resident in self._residency.models.items()
+            },
+            startup_s=round(time.perf_counter() - started_s, 3),
+        )
+
+    async def drain(self) -> None:
+        """Takes no new work, finishes what runs within the grace, and stops."""
+        self._serving = False
+        _log.info("draining", grace_s=self._config.grace_s)
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._stop(self._config.grace_s)
+        _log.info("stopped")
+
+    async def _stop(self, grace_s: float) -> None:
+        await self._grpc.stop(grace_s)
+        self._http.should_exit = True
+        await self._http_task
+        await asyncio.to_thread(self._residency.close)
+
+    def _register_services(self) -> None:
+        pb_grpc.add_ImageGenerationServicer_to_server(
+            ImageGenerationService(self._residency, self._config.max_count), self._grpc
+        )
+        pb_grpc.add_ZooServicer_to_server(ZooService(self._residency), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection(
+            [*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._grpc
+        )
+
+    def _bind(self) -> tuple[int, socket.socket]:
+        config = self._config
+        address = _address(config.host, config.port)
+        try:
+            port = self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise BindError(_taken("--port", address)) from error
+        try:
+            return port, listen(config.host, config.http_port)
+        except OSError as error:
+            address = _address(config.host, config.http_port)
+            raise BindError(_taken("--http-port", address)) from error
+
+    def _report_models(self, catalog: Catalog) -> None:
+        problems = [*catalog.broken.values(), *self._residency.failed.values()]
+        for problem in problems:
+            _log.error("model unavailable", reason=problem)
+        if not self._residency.models:
+            why = "; ".join(problems) or f"{self._config.zoo} holds no models"
+            raise ZooError(f"nothing to serve: {why}")
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in ("", *_SERVICES):
+            await self._health.set(service, status)
+
+
+async def serve(config: ServeConfig) -> None:
+    """Serves until SIGINT or SIGTERM, then drains; a second signal exits at once.
+
+    Raises:
+        GanagerieError: what `App.start` raises.
+    """
+    configure_logging(config.log_format)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    app = App(config)
+    await app.start()
+    await stop.wait()
+    await app.drain()
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _taken(flag: str, address: str) -> str:
+    return (
+        f"cannot listen on {address}: it is in use, or not an address of this machine; "
+        f"choose another with {flag} (0 takes a free port) or --host"
+    )

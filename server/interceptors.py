@@ -1,0 +1,121 @@
+"""Errors to status codes, in one table; every call counted and timed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, cast
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from server import errors
+from server.telemetry import Telemetry
+from zoo.errors import GanagerieError, InvalidRequest, ModelNotFound
+
+_STATUS: dict[type[GanagerieError], grpc.StatusCode] = {
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    errors.ModelUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.NotReady: grpc.StatusCode.UNAVAILABLE,
+}
+Handler = grpc.RpcMethodHandler[Any, Any]
+_OURS = "/ganagerie.v1."
+
+_log = structlog.get_logger()
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor[Any, Any]):
+    """Wraps the handlers of `ganagerie.v1`; health checks and reflection pass untouched."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Replaces a handler by one that turns errors into status codes."""
+        handler = await continuation(handler_call_details)
+        path: str = handler_call_details.method
+        if handler is None or not path.startswith(_OURS):
+            return handler
+        method = path.rsplit("/", 1)[-1]
+        coders = (handler.request_deserializer, handler.response_serializer)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(method, cast("Any", handler.unary_stream)), *coders
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(method, cast("Any", handler.unary_unary)), *coders
+        )
+
+    def _unary(self, method: str, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        async def call(request: Any, context: Any) -> Any:
+            with _Call(self._telemetry, method) as call:
+                try:
+                    return await behaviour(request, context)
+                except Exception as error:  # noqa: BLE001  the last door before the client
+                    await call.abort(context, error)
+
+        return call
+
+    def _streaming(
+        self, method: str, behaviour: Callable[..., AsyncIterator[Any]]
+    ) -> Callable[..., Any]:
+        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+            with _Call(self._telemetry, method) as call:
+                try:
+                    async for message in behaviour(request, context):
+                        yield message
+                except Exception as error:  # noqa: BLE001  the last door before the client
+                    await call.abort(context, error)
+
+        return call
+
+
+class _Call:
+    """One call's time and outcome, told to the telemetry however it ends."""
+
+    def __init__(self, telemetry: Telemetry, method: str) -> None:
+        self._telemetry = telemetry
+        self._method = method
+        self._code = grpc.StatusCode.OK
+
+    def __enter__(self) -> _Call:
+        self._started_s = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
+            self._code = grpc.StatusCode.CANCELLED  # by the caller, its deadline, or the shutdown
+        seconds = time.perf_counter() - self._started_s
+        self._telemetry.request(self._method, self._code.name, seconds)
+
+    async def abort(self, context: Any, error: Exception) -> NoReturn:
+        """Ends the call with the status that `error` stands for."""
+        known = (code for kind, code in _STATUS.items() if isinstance(error, kind))
+        self._code = next(known, grpc.StatusCode.INTERNAL)
+        if self._code is grpc.StatusCode.INTERNAL:
+            _log.error("internal error", method=self._method, exc_info=error)
+            await context.abort(self._code, "internal error")
+        await context.abort(self._code, str(error), _details(error))
+        raise AssertionError("abort returned")
+
+
+def _details(error: Exception) -> tuple[tuple[str, bytes], ...]:
+    """Trailing metadata that names the offending field (google.rpc.BadRequest)."""
+    if not isinstance(error, InvalidRequest):
+        return ()
+    violation = error_details_pb2.BadRequest.FieldViolation(
+        field=error.field, description=error.reason
+    )
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(error), details=[detail])
+    return (("grpc-status-details-bin", status.SerializeToString()),)

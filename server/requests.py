@@ -1,0 +1,196 @@
+"""What may be asked for: a request as it comes in, and the plan it becomes once it is checked.
+
+Nothing here knows gRPC: the service, the CLI and any later door share these checks and their texts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.encoding import Encoding, ImageFormat, check_encoding
+from zoo.card import Card
+from zoo.errors import InvalidRequest, shown
+from zoo.generator import Mixture
+from zoo.latents import MAX_SEED, Truncation, TruncationMode, prior_class
+
+MAX_SCALE = 1.0
+_DRAWN_SEED_BITS = 48  # exact in every language's numbers, and rarely the same twice
+
+
+@dataclass(frozen=True)
+class ClassChoice:
+    """A class by name or by index, and its weight in a mixture."""
+
+    name: str | None = None
+    index: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one image is to show: a class, or a mixture of classes; exactly one of the two."""
+
+    choice: ClassChoice | None = None
+    mixture: tuple[ClassChoice, ...] | None = None
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What somebody asks for; nothing in it has been checked."""
+
+    model: str
+    count: int = 1
+    conditions: tuple[Condition, ...] = ()
+    truncation: float | None = None
+    truncation_mode: TruncationMode | None = None
+    seed: int | None = None
+    format: ImageFormat = ImageFormat.PNG
+    quality: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be made: image i has seed `seed + i`.
+
+    Attributes:
+        mixtures: empty (unconditional, or drawn from the prior), one for all, or one an image.
+        n_classes: 0 for a model without classes.
+    """
+
+    seed: int
+    count: int
+    truncation: Truncation | None
+    mixtures: tuple[Mixture, ...]
+    n_classes: int
+    encoding: Encoding
+
+    def mixture(self, index: int) -> Mixture | None:
+        """The classes of image `index`; None for a model without classes."""
+        if self.n_classes == 0:
+            return None
+        if not self.mixtures:
+            return ((prior_class(self.seed + index, self.n_classes), 1.0),)
+        return self.mixtures[index if len(self.mixtures) > 1 else 0]
+
+
+def plan(request: GenerationRequest, card: Card, max_count: int) -> Plan:
+    """Checks a request against the model that it names.
+
+    Args:
+        request: what somebody asks for.
+        card: the model's card.
+        max_count: most images in a request.
+
+    Raises:
+        InvalidRequest: names the first field that cannot be, its value and what is allowed.
+    """
+    if not 1 <= request.count <= max_count:
+        raise InvalidRequest("count", f"{shown(request.count)} is outside 1 to {max_count}")
+    return Plan(
+        seed=_seed(request.seed, request.count),
+        count=request.count,
+        truncation=_truncation(request.truncation, request.truncation_mode),
+        mixtures=_mixtures(request, card),
+        n_classes=len(card.class_names),
+        encoding=check_encoding(request.format, request.quality),
+    )
+
+
+def _seed(seed: int | None, count: int) -> int:
+    if seed is None:
+        return secrets.randbits(_DRAWN_SEED_BITS)
+    if not 0 <= seed <= MAX_SEED - (count - 1):
+        raise InvalidRequest(
+            "seed",
+            f"{shown(seed)} is outside 0 to {MAX_SEED - (count - 1)} "
+            f"(the seed of the last of {count} images must fit in 64 bits)",
+        )
+    return seed
+
+
+def _truncation(value: float | None, mode: TruncationMode | None) -> Truncation | None:
+    if value is None:
+        if mode is not None:
+            raise InvalidRequest("truncation_mode", f"{mode.name} needs a truncation beside it")
+        return None
+    mode = mode or TruncationMode.THRESHOLD
+    if not (math.isfinite(value) and value >= 0):
+        raise InvalidRequest(
+            "truncation", f"{value} is not allowed; a finite number of at least 0, or unset"
+        )
+    if mode is TruncationMode.SCALE and value > MAX_SCALE:
+        raise InvalidRequest(
+            "truncation", f"{value:g} is outside 0 to {MAX_SCALE:g} for truncation mode SCALE"
+        )
+    return Truncation(value, mode)
+
+
+def _mixtures(request: GenerationRequest, card: Card) -> tuple[Mixture, ...]:
+    conditions = request.conditions
+    if conditions and not card.class_names:
+        raise InvalidRequest(
+            "conditions", f"{card.reference} has no classes; leave conditions empty"
+        )
+    if len(conditions) not in {0, 1, request.count}:
+        allowed = "0 or 1" if request.count == 1 else f"0, 1 or {request.count} (the count)"
+        raise InvalidRequest("conditions", f"{len(conditions)} given; allowed: {allowed}")
+    return tuple(
+        _mixture(condition, card, f"conditions[{i}]") for i, condition in enumerate(conditions)
+    )
+
+
+def _mixture(condition: Condition, card: Card, field: str) -> Mixture:
+    if (condition.choice is None) == (condition.mixture is None):
+        raise InvalidRequest(field, "must hold exactly one of class_name, class_index and mixture")
+    if condition.choice is not None:
+        return ((_class_index(condition.choice, card, field), 1.0),)
+    choices = condition.mixture or ()
+    weights: dict[int, float] = {}
+    for i, choice in enumerate(choices):
+        at = f"{field}.mixture.classes[{i}]"
+        if not (math.isfinite(choice.weight) and choice.weight >= 0):
+            raise InvalidRequest(
+                f"{at}.weight", f"{choice.weight} is not allowed; a finite number of at least 0"
+            )
+        index = _class_index(choice, card, at)
+        if index in weights:
+            raise InvalidRequest(at, f"class {card.class_names[index]!r} is there twice")
+        weights[index] = choice.weight
+    total = sum(weights.values())
+    if not 0 < total < math.inf:
+        raise InvalidRequest(
+            f"{field}.mixture", f"the weights sum to {total}; at least one must be positive"
+        )
+    return tuple((index, weight / total) for index, weight in weights.items() if weight > 0)
+
+
+def _class_index(choice: ClassChoice, card: Card, field: str) -> int:
+    names = card.class_names
+    if (choice.name is None) == (choice.index is None):
+        what = "both given" if choice.name is not None else "neither given"
+        raise InvalidRequest(field, f"class_name and class_index: {what}; give exactly one")
+    if choice.index is not None:
+        if not 0 <= choice.index < len(names):
+            raise InvalidRequest(
+                f"{field}.class_index",
+                f"{shown(choice.index)} is outside 0 to {len(names) - 1} of {card.reference}",
+            )
+        return choice.index
+    name = choice.name or ""
+    if name not in names:
+        raise InvalidRequest(
+            f"{field}.class_name",
+            f"{shown(name)} is not a class of {card.reference}; nearest: "
+            f"{', '.join(_nearest(name, names))} (GetModel lists all {len(names)})",
+        )
+    return names.index(name)
+
+
+def _nearest(name: str, names: Sequence[str]) -> list[str]:
+    folded = {candidate.casefold(): candidate for candidate in reversed(names)}
+    near = difflib.get_close_matches(name[:256].casefold(), folded, n=3, cutoff=0.0)
+    return [repr(folded[match]) for match in near]

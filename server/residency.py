@@ -1,0 +1,93 @@
+"""Which models are in memory, ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.batching import Batcher, BatchTimes
+from server.config import ServeConfig
+from server.errors import ModelUnavailable, NotReady
+from zoo.card import Card
+from zoo.catalog import Catalog, not_found
+from zoo.errors import GanagerieError
+from zoo.generator import Generator, load_generator
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A loaded model and its batcher."""
+
+    card: Card
+    generator: Generator
+    batcher: Batcher
+
+
+class Residency:
+    """The models that a server answers for.
+
+    Attributes:
+        models: loaded, by reference, in the catalog's order: by name, newest version first.
+        failed: models that could not be loaded, with the reason; the others are not affected.
+        ready: whether `load` has finished.
+    """
+
+    def __init__(self, config: ServeConfig, observe: Callable[[str, BatchTimes], None]) -> None:
+        self.models: dict[str, Resident] = {}
+        self.failed: dict[str, str] = {}
+        self.ready = False
+        self._config = config
+        self._observe = observe
+
+    def load(self, catalog: Catalog) -> None:
+        """Loads every model and makes one image with each, so that the first request is no slower.
+
+        Blocks; meant for a thread. A model that fails goes to `failed`.
+        """
+        for entry in catalog.entries:
+            reference = entry.card.reference
+            try:
+                generator = load_generator(entry, self._config.device)
+                mixture = [((0, 1.0),)] if entry.card.classes else None
+                generator.generate([0], [None], mixture)
+            except Exception as error:  # noqa: BLE001  one broken model must not stop the others
+                known = isinstance(error, GanagerieError)
+                self.failed[reference] = str(error) if known else repr(error)
+            else:
+                self.models[reference] = self._settle(entry.card, generator)
+        self.ready = True
+
+    def resolve(self, reference: str) -> Resident:
+        """The loaded model called `name` (its newest version) or `name@version`.
+
+        Raises:
+            ModelNotFound: lists what there is.
+            ModelUnavailable: it is in the zoo but could not be loaded.
+            NotReady: models are still being loaded.
+        """
+        if not self.ready:
+            raise NotReady("the server is starting: models are being loaded")
+        for known, resident in self.models.items():
+            if reference in {known, resident.card.name}:
+                return resident
+        for known, reason in self.failed.items():
+            if reference in {known, known.split("@")[0]}:
+                raise ModelUnavailable(f"{known} is in the zoo but could not be loaded: {reason}")
+        raise not_found(reference, list(self.models))
+
+    def close(self) -> None:
+        """Lets every batcher finish."""
+        for resident in self.models.values():
+            resident.batcher.close()
+
+    def _settle(self, card: Card, generator: Generator) -> Resident:
+        config = self._config
+        batcher = Batcher(
+            generator,
+            # One stream of batches keeps a GPU busy; a CPU wants one a core.
+            runners=config.runners if generator.provider == "CPUExecutionProvider" else 1,
+            max_batch=config.max_batch,
+            max_queue_images=config.max_queue_images,
+            observe=lambda times: self._observe(card.name, times),
+        )
+        return Resident(card, generator, batcher)

@@ -1,0 +1,167 @@
+"""From a run to the zoo: average weights, standing statistics, ONNX, parity, card, preview."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+
+from training import checkpoint, provenance
+from training.config import Recipe
+from training.data import noise
+from training.ema import standing_statistics
+from training.errors import RunError
+from training.runlog import CHECKPOINTS
+from zoo import card as cards
+from zoo.artifact import read_artifact
+from zoo.catalog import Entry
+from zoo.contact_sheet import contact_sheet
+from zoo.exporters.graph import OPSET, ServedGenerator, trace
+from zoo.exporters.half_storage import store_weights_as_fp16
+from zoo.exporters.parity import compare
+from zoo.generator import Generator, load_generator, load_runtime
+from zoo.nets import dcgan
+
+ARTIFACT = "generator.onnx"
+PREVIEW = "preview.png"
+_PREVIEW_SEEDS = 64
+_STATISTICS_BATCHES, _STATISTICS_BATCH_SIZE = 64, 256
+_TOLERANCE = {"fp32": 1, "fp16": 2}  # grey levels of 255
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a published model is called and said to be."""
+
+    name: str
+    version: str
+    license: str
+    limits: str
+    weights: Literal["fp32", "fp16"]
+
+
+def publish(run: Path, zoo: Path, publication: Publication) -> Entry:
+    """Exports the averaged generator of a run's newest checkpoint into `zoo`.
+
+    The model appears in the zoo whole or not at all, and nothing there is overwritten.
+
+    Raises:
+        RunError: the run has no checkpoint, or the zoo cannot be written or has this version.
+        ExportError: the exported file does not make the images that torch makes.
+    """
+    newest = checkpoint.newest(run / CHECKPOINTS)
+    if newest is None:
+        raise RunError(f"{run} holds no checkpoint to publish")
+    state = checkpoint.load(newest)
+    recipe = Recipe.model_validate(state["recipe"])
+    target = _free_folder(zoo, publication)
+    partial = zoo / f".{target.name}.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"zoo {zoo}: cannot be written: {error.strerror}") from error
+    try:
+        served = ServedGenerator(_averaged_generator(recipe, state)).eval()
+        card = _export(served, recipe, state["itr"], run, partial, publication)
+        (partial / cards.CARD).write_text(card.to_json(), encoding="utf-8")
+        _preview(load_generator(Entry(partial, card), "cpu")).save(partial / PREVIEW, optimize=True)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Entry(target, card)
+
+
+def _free_folder(zoo: Path, publication: Publication) -> Path:
+    plain = zoo / publication.name
+    versioned = zoo / f"{publication.name}@{publication.version}"
+    if versioned.exists() or (
+        plain.exists() and cards.read_card(plain / cards.CARD).version == publication.version
+    ):
+        raise RunError(
+            f"{publication.name}@{publication.version} is in {zoo} already and is not overwritten; "
+            "choose another --version"
+        )
+    return versioned if plain.exists() else plain
+
+
+def _averaged_generator(recipe: Recipe, state: dict[str, Any]) -> dcgan.Generator:
+    shape = recipe.network
+    generator = dcgan.Generator(
+        shape.z_dim, shape.channels, shape.linear_features, shape.linear_batch_norm
+    )
+    generator.load_state_dict(state["ema"])
+    latents = [
+        noise(recipe.seed, 2**63 + i, _STATISTICS_BATCH_SIZE, shape.z_dim)
+        for i in range(_STATISTICS_BATCHES)
+    ]
+    standing_statistics(generator, latents)
+    return generator
+
+
+def _export(
+    served: ServedGenerator,
+    recipe: Recipe,
+    itr: int,
+    run: Path,
+    folder: Path,
+    publication: Publication,
+) -> cards.Card:
+    z_dim = recipe.network.z_dim
+    model = trace(served, z_dim)
+    if publication.weights == "fp16":
+        model = store_weights_as_fp16(model)
+    content = model.SerializeToString(deterministic=True)
+    (folder / ARTIFACT).write_bytes(content)
+    artifact = cards.Artifact(
+        file=ARTIFACT,
+        sha256=hashlib.sha256(content).hexdigest(),
+        opset=OPSET,
+        weights=publication.weights,
+    )
+    session = load_runtime().InferenceSession(
+        read_artifact(folder, artifact), providers=["CPUExecutionProvider"]
+    )
+
+    def run_file(z: NDArray[np.float32]) -> NDArray[np.uint8]:
+        images: NDArray[np.uint8] = session.run(["images"], {"z": z})[0]
+        return images
+
+    parity = compare(served, run_file, z_dim, _TOLERANCE[publication.weights])
+    with torch.no_grad():
+        _, height, width, channels = served(torch.zeros(1, z_dim)).shape
+    origin = provenance.read(run)
+    return cards.Card(
+        name=publication.name,
+        version=publication.version,
+        architecture=recipe.network.architecture,
+        license=publication.license,
+        artifact=artifact,
+        latent=cards.Latent(dim=z_dim, distribution="normal"),
+        classes=None,
+        image=cards.Image(height=height, width=width, channels=channels),
+        truncation=cards.TruncationAdvice(default=None, mode="threshold", curve=None),
+        provenance=cards.Provenance(
+            recipe=recipe.name,
+            dataset=recipe.dataset,
+            images_seen=itr * recipe.batch_size,
+            commit=origin["commit"],
+            started=origin["started"],
+            finished=origin["finished"],
+        ),
+        quality=None,
+        parity=parity,
+        limits=publication.limits,
+    )
+
+
+def _preview(generator: Generator) -> PilImage.Image:
+    pixels = generator.generate(range(_PREVIEW_SEEDS), [None] * _PREVIEW_SEEDS)
+    return contact_sheet([PilImage.fromarray(image.squeeze()) for image in pixels])

@@ -1,0 +1,154 @@
+"""A generator that is ready to run: a card and an onnxruntime session.
+
+One session serves several calling threads: onnxruntime's `run` is thread-safe, releases the GIL,
+and shares the weights. Sessions are single-threaded, so two busy callers fill two cores, and an
+image's pixels do not depend on how its batch was split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.artifact import read_artifact
+from zoo.card import Card
+from zoo.catalog import Entry
+from zoo.errors import ArtifactError, BackendError
+from zoo.latents import Truncation, latents
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Mixture = tuple[tuple[int, float], ...]
+"""Classes of one image with their weights: (class index, weight) pairs; the weights sum to one."""
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_KNOWN_INPUTS = ("z", "class_weights", "truncation")
+
+
+class Generator:
+    """Makes images of one model.
+
+    Attributes:
+        card: what is known about the model.
+        provider: the execution provider that runs it, e.g. `CPUExecutionProvider`.
+    """
+
+    def __init__(self, card: Card, session: onnxruntime.InferenceSession) -> None:
+        self.card = card
+        self.provider: str = session.get_providers()[0]
+        self._session = session
+        self._inputs = _check_contract(card, session)
+
+    def generate(
+        self,
+        seeds: Sequence[int],
+        truncations: Sequence[Truncation | None],
+        mixtures: Sequence[Mixture] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Images uint8 [N, H, W, C] for N seeds; thread-safe.
+
+        Args:
+            seeds: one an image, 0 to 2**64 - 1.
+            truncations: one an image; None for none.
+            mixtures: one an image; None for a model without classes.
+        """
+        feeds: dict[str, Any] = {"z": latents(seeds, truncations, self.card.latent.dim)}
+        if mixtures is not None:
+            feeds["class_weights"] = _dense(mixtures, len(self.card.class_names))
+        if "truncation" in self._inputs:
+            thresholds = [np.inf if t is None else t.value for t in truncations]
+            feeds["truncation"] = np.array(thresholds, np.float32)
+        images: NDArray[np.uint8] = self._session.run(["images"], feeds)[0]
+        return images
+
+
+def load_generator(entry: Entry, device: Device = "auto") -> Generator:
+    """Verifies the artifact's checksum and opens a session on it.
+
+    Args:
+        entry: the model, from a catalog.
+        device: `auto` takes CUDA where it works and the CPU otherwise; `cuda` does not fall back.
+
+    Raises:
+        ArtifactError: the file is missing, altered, or not the graph that the card describes.
+        BackendError: onnxruntime is not installed, or `cuda` is asked for and not available.
+    """
+    runtime = load_runtime()
+    providers = _providers(runtime, device)
+    content = read_artifact(entry.folder, entry.card.artifact)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; warnings about graph details are not for operators
+    try:
+        session = runtime.InferenceSession(content, options, providers=providers)
+    except Exception as error:
+        raise ArtifactError(
+            f"{entry.folder / entry.card.artifact.file}: onnxruntime cannot load it: {error}"
+        ) from error
+    if device == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise BackendError(
+            "device cuda: onnxruntime could not start its CUDA provider and would fall back to the "
+            "CPU; check the driver and the CUDA and cuDNN libraries, or use --device cpu"
+        )
+    return Generator(entry.card, session)
+
+
+def load_runtime() -> Any:
+    """Imports onnxruntime.
+
+    Raises:
+        BackendError: it is not installed; says what to install.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "onnxruntime is not installed: pip install 'ganagerie[cpu]' for CPUs, "
+            "or 'ganagerie[gpu]' for CUDA (one of them, not both)"
+        ) from error
+    return onnxruntime
+
+
+def _providers(runtime: Any, device: Device) -> list[str]:
+    available = runtime.get_available_providers()
+    cuda = "CUDAExecutionProvider" in available
+    if device == "cuda" and not cuda:
+        raise BackendError(
+            f"device cuda: this onnxruntime has only {', '.join(available)}; "
+            "install 'ganagerie[gpu]' in place of 'ganagerie[cpu]', or use --device cpu"
+        )
+    use_cuda = cuda and device != "cpu"
+    return ["CUDAExecutionProvider"] * use_cuda + ["CPUExecutionProvider"]
+
+
+def _dense(mixtures: Sequence[Mixture], n_classes: int) -> NDArray[np.float32]:
+    weights = np.zeros((len(mixtures), n_classes), np.float32)
+    for row, mixture in zip(weights, mixtures, strict=True):
+        for index, weight in mixture:
+            row[index] = weight
+    return weights
+
+
+def _check_contract(card: Card, session: onnxruntime.InferenceSession) -> frozenset[str]:
+    """The graph's inputs and output are those that the card promises."""
+    inputs = {node.name: (node.type, node.shape[1:]) for node in session.get_inputs()}
+    expected: dict[str, tuple[str, list[int]]] = {"z": ("tensor(float)", [card.latent.dim])}
+    if card.classes is not None:
+        expected["class_weights"] = ("tensor(float)", [len(card.classes.names)])
+    if "truncation" in inputs:
+        expected["truncation"] = ("tensor(float)", [])
+    outputs = {node.name: (node.type, node.shape[1:]) for node in session.get_outputs()}
+    image = card.image
+    promised = {"images": ("tensor(uint8)", [image.height, image.width, image.channels])}
+    for kind, found, wanted in (("inputs", inputs, expected), ("outputs", outputs, promised)):
+        if found != wanted:
+            raise ArtifactError(
+                f"{card.reference}: the graph's {kind} are {found}, the card promises {wanted}"
+            )
+    return frozenset(inputs) & frozenset(_KNOWN_INPUTS)

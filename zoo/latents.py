@@ -1,0 +1,92 @@
+"""Latents: z as a function of an image's own seed and its truncation, and of nothing else.
+
+A counter-based generator (Philox 4x64, Salmon et al. 2011) gives each seed its uniforms u, and z is
+the inverse normal CDF of u. Truncation maps the same u into a narrower normal distribution, so an
+image keeps its identity and moves continuously as the threshold moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+MAX_SEED: Final = 2**64 - 1
+
+# Second word of the Philox key: what a seed's random numbers are for. Changing one of these
+# changes every image.
+_LATENT: Final = 0
+_CLASS: Final = 1
+
+_SCALE_BOUND: Final = 2.0
+
+
+class TruncationMode(Enum):
+    """What a truncation value means."""
+
+    THRESHOLD = "threshold"
+    """z ~ N(0, 1) restricted to [-t, t] (BigGAN, section 3.1)."""
+
+    SCALE = "scale"
+    """z ~ t times N(0, 1) restricted to [-2, 2] (BigGAN on TensorFlow Hub)."""
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """A truncation value with its meaning; `value` is finite and at least 0."""
+
+    value: float
+    mode: TruncationMode = TruncationMode.THRESHOLD
+
+    @property
+    def bound(self) -> float:
+        """Where the normal distribution is cut off."""
+        return self.value if self.mode is TruncationMode.THRESHOLD else _SCALE_BOUND
+
+    @property
+    def factor(self) -> float:
+        """What z is multiplied by."""
+        return 1.0 if self.mode is TruncationMode.THRESHOLD else self.value
+
+
+def uniforms(seed: int, n: int, purpose: int = _LATENT) -> NDArray[np.float64]:
+    """The first `n` uniforms of a seed, float64 [n], strictly between 0 and 1.
+
+    Args:
+        seed: 0 to 2**64 - 1.
+        n: how many.
+        purpose: which of the seed's independent streams.
+    """
+    # The raw words are used, not Generator.random: numpy promises that these never change (NEP 19).
+    words = np.random.Philox(key=np.array([seed, purpose], np.uint64)).random_raw(n)
+    # 52 bits and a half: exact in float64, and neither 0 nor 1, where the inverse CDF is infinite.
+    centred: NDArray[np.float64] = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return centred
+
+
+def latents(
+    seeds: Sequence[int], truncations: Sequence[Truncation | None], dim: int
+) -> NDArray[np.float32]:
+    """Latents of several images, float32 [N, dim].
+
+    Args:
+        seeds: one an image, 0 to 2**64 - 1.
+        truncations: one an image; None is the full normal distribution.
+        dim: length of z.
+    """
+    u = np.stack([uniforms(seed, dim) for seed in seeds])
+    bounds = np.array([[np.inf if t is None else t.bound] for t in truncations])
+    factors = np.array([[1.0 if t is None else t.factor] for t in truncations])
+    low = ndtr(-bounds)
+    z = factors * ndtri(low + (ndtr(bounds) - low) * u)
+    return z.astype(np.float32)
+
+
+def prior_class(seed: int, n_classes: int) -> int:
+    """The class that a seed draws from the uniform prior over `n_classes`."""
+    return int(uniforms(seed, 1, _CLASS)[0] * n_classes)
