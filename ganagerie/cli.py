@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ganagerie.commands import publish, train
+from ganagerie.commands import generate, publish, serve, train, zoo
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
 
@@ -23,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("publish", epilog=publish.EXAMPLES)(publish.publish)
 

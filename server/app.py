@@ -43,7 +43,7 @@ class App:
             lambda: {r.card.name: r.batcher.waiting for r in self._residency.models.values()}
         )
         self._serving = False
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in its stubs
         self._grpc = grpc.aio.server(
             interceptors=[ErrorInterceptor(self._telemetry)], options=[_NO_PORT_SHARING]
         )

@@ -19,20 +19,10 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from server.errors import NotReady, QueueFull
-from server.requests import Plan
-from zoo.generator import Generator, Mixture
+from server.requests import FinishedImage, Plan
+from zoo.generator import Generator
 
 _TURN = 16  # images that one request puts into a batch before the next one has its turn
-
-
-@dataclass(frozen=True)
-class FinishedImage:
-    """One image of a request, encoded."""
-
-    index: int
-    seed: int
-    mixture: Mixture | None
-    data: bytes
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
 import structlog
@@ -16,6 +16,9 @@ from server import errors
 from server.telemetry import Telemetry
 from zoo.errors import GanagerieError, InvalidRequest, ModelNotFound
 
+if TYPE_CHECKING:  # generic in the stubs only
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
 _STATUS: dict[type[GanagerieError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
@@ -23,13 +26,12 @@ _STATUS: dict[type[GanagerieError], grpc.StatusCode] = {
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.NotReady: grpc.StatusCode.UNAVAILABLE,
 }
-Handler = grpc.RpcMethodHandler[Any, Any]
 _OURS = "/ganagerie.v1."
 
 _log = structlog.get_logger()
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor[Any, Any]):
+class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
     """Wraps the handlers of `ganagerie.v1`; health checks and reflection pass untouched."""
 
     def __init__(self, telemetry: Telemetry) -> None:

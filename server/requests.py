@@ -77,6 +77,16 @@ class Plan:
         return self.mixtures[index if len(self.mixtures) > 1 else 0]
 
 
+@dataclass(frozen=True)
+class FinishedImage:
+    """One image of a request, encoded."""
+
+    index: int
+    seed: int
+    mixture: Mixture | None
+    data: bytes
+
+
 def plan(request: GenerationRequest, card: Card, max_count: int) -> Plan:
     """Checks a request against the model that it names.
 

@@ -1,0 +1,95 @@
+"""`ganagerie zoo`: what there is, what is known about it, and whether it is intact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.catalog import BUNDLED
+
+EXAMPLES = """
+Examples:
+
+  ganagerie zoo list
+
+  ganagerie zoo show dcgan-emnist
+
+  ganagerie zoo verify --zoo my-zoo
+"""
+
+app = typer.Typer(help="Look into a zoo.", epilog=EXAMPLES, no_args_is_help=True)
+
+ZooOption = Annotated[
+    Path, typer.Option(envvar="GANAGERIE_ZOO", help="Zoo folder.", show_default="the bundled zoo")
+]
+Reference = Annotated[str, typer.Argument(metavar="MODEL", help="name or name@version")]
+
+
+@app.command("list")
+def list_models(zoo: ZooOption = BUNDLED) -> None:
+    """List the models of a zoo."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from zoo.catalog import Catalog
+
+    catalog = Catalog.open(zoo)
+    table = Table("model", "architecture", "image", "classes", "dataset", "images seen", "licence")
+    for entry in catalog.entries:
+        card = entry.card
+        size = f"{card.image.width}x{card.image.height}x{card.image.channels}"
+        seen = card.provenance.images_seen
+        table.add_row(
+            card.reference,
+            card.architecture,
+            size,
+            str(len(card.class_names) or "-"),
+            card.provenance.dataset or "-",
+            f"{seen:,}" if seen is not None else "-",
+            card.license,
+        )
+    Console().print(table)
+    for reason in catalog.broken.values():
+        typer.echo(f"unusable: {reason}", err=True)
+
+
+@app.command("show")
+def show(model: Reference, zoo: ZooOption = BUNDLED) -> None:
+    """Print a model's card, as JSON."""
+    from zoo.catalog import Catalog
+
+    typer.echo(Catalog.open(zoo).resolve(model).card.to_json(), nl=False)
+
+
+@app.command("verify")
+def verify(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="default: all")] = None,
+    zoo: ZooOption = BUNDLED,
+) -> None:
+    """Check cards, checksums and graphs, and make one image with each; exit code 1 if any fails."""
+    from zoo.catalog import Catalog
+    from zoo.errors import GanagerieError
+    from zoo.generator import load_generator, load_runtime
+
+    load_runtime()
+    catalog = Catalog.open(zoo)
+    failures = 0 if model else len(catalog.broken)
+    for reason in {} if model else catalog.broken.values():
+        typer.echo(f"FAILED  {reason}")
+    for entry in [catalog.resolve(model)] if model else catalog.entries:
+        card = entry.card
+        try:
+            generator = load_generator(entry, "cpu")
+            images = generator.generate([0], [None], [((0, 1.0),)] if card.classes else None)
+        except GanagerieError as error:
+            failures += 1
+            typer.echo(f"FAILED  {card.reference}: {error}")
+        else:
+            low, high = images.min(), images.max()
+            typer.echo(
+                f"ok      {card.reference}: checksum, graph, image of seed 0 ({low}..{high})"
+            )
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,106 @@
+"""Between the protocol's messages and the domain; no decisions are made here."""
+
+from __future__ import annotations
+
+from protos.v1 import ganagerie_pb2 as pb
+from server.encoding import ImageFormat
+from server.requests import ClassChoice, Condition, FinishedImage, GenerationRequest, Plan
+from zoo.card import Card
+from zoo.errors import InvalidRequest
+from zoo.latents import TruncationMode
+
+_FORMATS: dict[int, ImageFormat] = {
+    pb.IMAGE_FORMAT_UNSPECIFIED: ImageFormat.PNG,
+    pb.IMAGE_FORMAT_PNG: ImageFormat.PNG,
+    pb.IMAGE_FORMAT_JPEG: ImageFormat.JPEG,
+    pb.IMAGE_FORMAT_WEBP: ImageFormat.WEBP,
+    pb.IMAGE_FORMAT_RAW: ImageFormat.RAW,
+}
+_MODES: dict[int, TruncationMode | None] = {
+    pb.TRUNCATION_MODE_UNSPECIFIED: None,
+    pb.TRUNCATION_MODE_THRESHOLD: TruncationMode.THRESHOLD,
+    pb.TRUNCATION_MODE_SCALE: TruncationMode.SCALE,
+}
+_FORMAT_NUMBERS = {_FORMATS[number]: number for number in _FORMATS if number}
+_MODE_NUMBERS = {mode: number for number, mode in _MODES.items()}
+
+
+def from_message(request: pb.GenerateRequest) -> GenerationRequest:
+    """What a message asks for.
+
+    Raises:
+        InvalidRequest: a number that its enumeration does not know.
+    """
+    if request.format not in _FORMATS:
+        known = ", ".join(f"{f.name} ({number})" for f, number in _FORMAT_NUMBERS.items())
+        raise InvalidRequest("format", f"{request.format} is unknown; allowed: {known}")
+    if request.truncation_mode not in _MODES:
+        known = ", ".join(f"{mode.name} ({n})" for mode, n in _MODE_NUMBERS.items() if mode)
+        raise InvalidRequest(
+            "truncation_mode", f"{request.truncation_mode} is unknown; allowed: {known}"
+        )
+    return GenerationRequest(
+        model=request.model,
+        count=request.count if request.HasField("count") else 1,
+        conditions=tuple(map(_condition, request.conditions)),
+        truncation=request.truncation if request.HasField("truncation") else None,
+        truncation_mode=_MODES[request.truncation_mode],
+        seed=request.seed if request.HasField("seed") else None,
+        format=_FORMATS[request.format],
+        quality=request.quality if request.HasField("quality") else None,
+    )
+
+
+def _condition(message: pb.Condition) -> Condition:
+    single = message.HasField("class_name") or message.HasField("class_index")
+    return Condition(
+        choice=_choice(message) if single else None,
+        mixture=(
+            tuple(_choice(c, c.weight) for c in message.mixture.classes)
+            if message.HasField("mixture")
+            else None
+        ),
+    )
+
+
+def _choice(message: pb.Condition | pb.WeightedClass, weight: float = 1.0) -> ClassChoice:
+    return ClassChoice(
+        name=message.class_name if message.HasField("class_name") else None,
+        index=message.class_index if message.HasField("class_index") else None,
+        weight=weight,
+    )
+
+
+def to_message(image: FinishedImage, planned: Plan, card: Card) -> pb.GeneratedImage:
+    """One image of an answer."""
+    truncation = planned.truncation
+    return pb.GeneratedImage(
+        data=image.data,
+        seed=image.seed,
+        index=image.index,
+        classes=[
+            pb.WeightedClass(class_name=card.class_names[i], class_index=i, weight=weight)
+            for i, weight in image.mixture or ()
+        ],
+        truncation=truncation.value if truncation else None,
+        truncation_mode=_MODE_NUMBERS[truncation.mode if truncation else None],  # type: ignore[arg-type]  # numbers of the enum
+        width=card.image.width,
+        height=card.image.height,
+        channels=card.image.channels,
+        format=_FORMAT_NUMBERS[planned.encoding.format],  # type: ignore[arg-type]  # numbers of the enum
+    )
+
+
+def summary(card: Card) -> pb.ModelSummary:
+    """What a listing says of a model."""
+    return pb.ModelSummary(
+        name=card.name,
+        version=card.version,
+        architecture=card.architecture,
+        digest=card.artifact.sha256,
+        width=card.image.width,
+        height=card.image.height,
+        channels=card.image.channels,
+        z_dim=card.latent.dim,
+        n_classes=len(card.class_names),
+    )
