@@ -33,7 +33,15 @@ _log = structlog.get_logger()
 
 
 class App:
-    """One server. `start`, then `drain`; each once."""
+    """One server. `start`, then `drain`; each once.
+
+    Attributes:
+        grpc_address: `HOST:PORT`, with the port that was taken; set by `start`.
+        http_address: likewise.
+    """
+
+    grpc_address: str
+    http_address: str
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
@@ -73,10 +81,12 @@ class App:
             raise
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         self._serving = True
+        self.grpc_address = _address(self._config.host, port)
+        self.http_address = _address(self._config.host, http_socket.getsockname()[1])
         _log.info(
             "serving",
-            grpc=_address(self._config.host, port),
-            http=_address(self._config.host, http_socket.getsockname()[1]),
+            grpc=self.grpc_address,
+            http=self.http_address,
             models={
                 reference: resident.generator.provider
                 for reference, resident in self._residency.models.items()

@@ -26,7 +26,7 @@ class ServeConfig(BaseSettings):
     http_port: int = Field(
         8080, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics; 0: a free one."
     )
-    zoo: Path = Field(BUNDLED, description="Zoo folder [default: the bundled zoo].")
+    zoo: Path = Field(BUNDLED, description="Zoo folder; the bundled one unless given.")
     device: Device = Field(
         "auto", description="auto: CUDA where it works, else CPU. cuda: fail without it."
     )
@@ -39,7 +39,7 @@ class ServeConfig(BaseSettings):
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
         le=256,
-        description="Threads that compute, per model [default: the CPUs this process may use].",
+        description="Threads that compute, per model; as many as CPUs unless given.",
     )
     grace_s: float = Field(
         30.0, ge=0, le=3600, description="Seconds to finish running requests after SIGTERM."

@@ -47,8 +47,10 @@ def _flags() -> inspect.Signature:
     """One optional flag a field; defaults are left to the config, which reads the environment."""
     parameters = []
     for name, field in ServeConfig.model_fields.items():
-        shown_default = None if "[default" in (field.description or "") else str(field.default)
-        option = typer.Option(help=field.description, show_default=shown_default or False)
+        stated = "unless given" in (field.description or "")
+        option = typer.Option(
+            help=field.description, show_default=False if stated else str(field.default)
+        )
         parameters.append(
             inspect.Parameter(
                 name,

@@ -30,13 +30,14 @@ Reference = Annotated[str, typer.Argument(metavar="MODEL", help="name or name@ve
 @app.command("list")
 def list_models(zoo: ZooOption = BUNDLED) -> None:
     """List the models of a zoo."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from zoo.catalog import Catalog
 
     catalog = Catalog.open(zoo)
-    table = Table("model", "architecture", "image", "classes", "dataset", "images seen", "licence")
+    table = Table("model", "architecture", "image", "classes", "images seen", box=SIMPLE)
     for entry in catalog.entries:
         card = entry.card
         size = f"{card.image.width}x{card.image.height}x{card.image.channels}"
@@ -46,9 +47,7 @@ def list_models(zoo: ZooOption = BUNDLED) -> None:
             card.architecture,
             size,
             str(len(card.class_names) or "-"),
-            card.provenance.dataset or "-",
             f"{seen:,}" if seen is not None else "-",
-            card.license,
         )
     Console().print(table)
     for reason in catalog.broken.values():

@@ -1,0 +1,1 @@
+"""Behaviour, tested through the public doors; the folders mirror the packages."""
