@@ -1,0 +1,50 @@
+# The one door for people and for CI. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format protos bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(VENV)/.serve  ## set up, then serve the bundled zoo: gRPC on 50051, HTTP on 8080
+	@exec $(BIN)/ganagerie serve $(ARGS)
+
+test: $(VENV)/.dev check  ## set up, then check and test everything
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## format, lint, types, imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: $(VENV)/.dev  ## regenerate the gRPC stubs
+	$(BIN)/python -m protos.generate
+
+bench: $(VENV)/.dev  ## measure the server against plain onnxruntime, and its start
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.startup
+
+clean:  ## remove the environment and everything that tools left behind
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Serving needs no torch; testing does.
+$(VENV)/.serve: EXTRAS := cpu
+$(VENV)/.dev: EXTRAS := cpu,train,dev
+$(VENV)/.serve $(VENV)/.dev: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+		f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@

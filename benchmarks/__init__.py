@@ -1,0 +1,1 @@
+"""What is measured, and how; the record of results is docs/benchmarks.md."""

@@ -1,0 +1,1 @@
+"""From the outside: what README promises, and the bundled models as users get them."""
