@@ -10,13 +10,14 @@ import time
 
 import grpc.aio
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
 from server.config import ServeConfig
 from server.errors import BindError
+from server.health import HealthService
 from server.http.probes import HttpServer, listen, probes_app
 from server.interceptors import ErrorInterceptor
 from server.residency import Residency
@@ -51,7 +52,7 @@ class App:
             lambda: {r.card.name: r.batcher.waiting for r in self._residency.models.values()}
         )
         self._serving = False
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in its stubs
+        self._health = HealthService(_SERVICES)
         self._grpc = grpc.aio.server(
             interceptors=[ErrorInterceptor(self._telemetry)], options=[_NO_PORT_SHARING]
         )
@@ -68,7 +69,6 @@ class App:
         started_s = time.perf_counter()
         load_runtime()
         catalog = Catalog.open(self._config.zoo)
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._register_services()
         port, http_socket = self._bind()
         await self._grpc.start()
@@ -79,7 +79,7 @@ class App:
         except ZooError:
             await self._stop(grace_s=0)
             raise
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set_serving(True)
         self._serving = True
         self.grpc_address = _address(self._config.host, port)
         self.http_address = _address(self._config.host, http_socket.getsockname()[1])
@@ -98,11 +98,11 @@ class App:
         """Takes no new work, finishes what runs within the grace, and stops."""
         self._serving = False
         _log.info("draining", grace_s=self._config.grace_s)
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._stop(self._config.grace_s)
         _log.info("stopped")
 
     async def _stop(self, grace_s: float) -> None:
+        self._health.stop()
         await self._grpc.stop(grace_s)
         self._http.should_exit = True
         await self._http_task
@@ -138,10 +138,6 @@ class App:
         if not self._residency.models:
             why = "; ".join(problems) or f"{self._config.zoo} holds no models"
             raise ZooError(f"nothing to serve: {why}")
-
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", *_SERVICES):
-            await self._health.set(service, status)
 
 
 async def serve(config: ServeConfig) -> None:
