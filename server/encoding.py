@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from server.png import encode_png
 from zoo.errors import InvalidRequest, shown
 
 MIN_QUALITY, MAX_QUALITY = 1, 100
@@ -36,11 +37,11 @@ class Encoding:
         """Pixels uint8 [H, W, C], C being 1 or 3, to a file's bytes; RAW: the pixels themselves."""
         if self.format is ImageFormat.RAW:
             return pixels.tobytes()
+        if self.format is ImageFormat.PNG:
+            return encode_png(pixels)
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         buffer = io.BytesIO()
         match self.format:
-            case ImageFormat.PNG:
-                image.save(buffer, "PNG", compress_level=1)
             case ImageFormat.JPEG:
                 image.save(buffer, "JPEG", quality=self.quality or _JPEG_QUALITY)
             case ImageFormat.WEBP if self.quality is None:
