@@ -9,7 +9,8 @@ from ganagerie.messages import Options, to_image, to_request
 from server.requests import FinishedImage, plan
 from server.translation import from_message, to_message
 from zoo.catalog import Catalog
-from zoo.generator import Device, load_generator
+from zoo.generator import load_generator
+from zoo.runtime import Device
 
 MAX_COUNT = 65536  # images in one call
 _BATCH = 32

@@ -30,6 +30,7 @@ def generate(out: Path) -> None:
         f"--python_out={out}",
         f"--pyi_out={out}",
         f"--grpc_python_out={out}",
+        f"--plugin=protoc-gen-mypy_grpc={Path(sys.executable).with_name('protoc-gen-mypy_grpc')}",
         f"--mypy_grpc_out=quiet:{out}",
         *(str(path) for path in sorted((ROOT / "protos").rglob("*.proto"))),
     ]

@@ -25,7 +25,7 @@ from server.service import ImageGenerationService, ZooService
 from server.telemetry import Telemetry, configure_logging
 from zoo.catalog import Catalog
 from zoo.errors import ZooError
-from zoo.generator import load_runtime
+from zoo.runtime import load_runtime
 
 _SERVICES = [service.full_name for service in pb.DESCRIPTOR.services_by_name.values()]
 _NO_PORT_SHARING = ("grpc.so_reuseport", 0)  # else a second server takes half of the calls

@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from zoo.catalog import BUNDLED
-from zoo.generator import Device
+from zoo.runtime import Device
 
 
 class ServeConfig(BaseSettings):

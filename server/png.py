@@ -27,7 +27,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
         (
             _SIGNATURE,
             _chunk(b"IHDR", header),
-            _chunk(b"IDAT", zlib.compress(rows, _DEFLATE_LEVEL)),
+            _chunk(b"IDAT", zlib.compress(rows.data, _DEFLATE_LEVEL)),
             _END,
         )
     )

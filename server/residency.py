@@ -12,6 +12,7 @@ from zoo.card import Card
 from zoo.catalog import Catalog, not_found
 from zoo.errors import GanagerieError
 from zoo.generator import Generator, load_generator
+from zoo.runtime import CPU
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Residency:
         batcher = Batcher(
             generator,
             # One stream of batches keeps a GPU busy; a CPU wants one a core.
-            runners=config.runners if generator.provider == "CPUExecutionProvider" else 1,
+            runners=config.runners if generator.provider == CPU else 1,
             max_batch=config.max_batch,
             max_queue_images=config.max_queue_images,
             observe=lambda times: self._observe(card.name, times),

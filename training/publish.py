@@ -26,8 +26,9 @@ from zoo.contact_sheet import contact_sheet
 from zoo.exporters.graph import OPSET, ServedGenerator, trace
 from zoo.exporters.half_storage import store_weights_as_fp16
 from zoo.exporters.parity import compare
-from zoo.generator import Generator, load_generator, load_runtime
+from zoo.generator import Generator, load_generator
 from zoo.nets import dcgan
+from zoo.runtime import load_runtime
 
 ARTIFACT = "generator.onnx"
 PREVIEW = "preview.png"

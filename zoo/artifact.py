@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from pathlib import Path
 
 from zoo.card import Artifact
 from zoo.errors import ArtifactError
+from zoo.regular_file import read_regular_file
 
 
 def read_artifact(folder: Path, artifact: Artifact) -> bytes:
@@ -26,14 +25,9 @@ def read_artifact(folder: Path, artifact: Artifact) -> bytes:
     if folder.is_symlink():
         raise ArtifactError(f"{folder}: is a symbolic link, which a zoo may not hold")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        content = read_regular_file(path)
     except OSError as error:
-        why = "is a symbolic link" if path.is_symlink() else str(error.strerror)
-        raise ArtifactError(f"{path}: {why}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ArtifactError(f"{path}: is not a regular file")
-        content = file.read()
+        raise ArtifactError(f"{path}: {error.strerror}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != artifact.sha256:
         raise ArtifactError(

@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zoo.errors import CardError
+from zoo.regular_file import read_regular_file
 
 CARD = "card.json"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-VERSION_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
+VERSION_PATTERN = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$"
 _MAX_CARD_BYTES = 4 * 1024 * 1024
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**31, strict=True)]
 
 
 class _Frozen(BaseModel):
@@ -49,7 +51,7 @@ class Classes(_Frozen):
     @field_validator("names")
     @classmethod
     def _unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, times in Counter(names).items() if times > 1)
         if repeated or "" in names:
             raise ValueError(f"names must be unique and not empty; repeated: {repeated}")
         return names
@@ -66,7 +68,7 @@ class Image(_Frozen):
 class TruncationPoint(_Frozen):
     """Quality at one threshold."""
 
-    threshold: float | None
+    threshold: float | None = Field(ge=0)
     metrics: dict[str, float]
 
 
@@ -83,7 +85,7 @@ class Provenance(_Frozen):
 
     recipe: str | None
     dataset: str | None
-    images_seen: int | None
+    images_seen: int | None = Field(ge=0)
     commit: str | None
     started: str | None
     finished: str | None
@@ -151,8 +153,7 @@ def read_card(path: Path) -> Card:
         CardError: it is missing, too large, not JSON, or says something that cannot be.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_CARD_BYTES + 1)
+        text = read_regular_file(path, _MAX_CARD_BYTES)
     except OSError as error:
         raise CardError(f"{path}: cannot be read: {error.strerror}") from error
     if len(text) > _MAX_CARD_BYTES:

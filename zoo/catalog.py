@@ -40,7 +40,7 @@ class Catalog:
 
     @classmethod
     def open(cls, zoo: Path) -> Catalog:
-        """Reads every card below `zoo`; folders whose names start with a dot are passed over.
+        """Reads every card below `zoo`; passes over folders that start with a dot or `_`.
 
         Raises:
             ZooError: `zoo` is not a folder that can be read.

@@ -7,8 +7,9 @@ image's pixels do not depend on how its batch was split.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,13 @@ from zoo.card import Card
 from zoo.catalog import Entry
 from zoo.errors import ArtifactError, BackendError
 from zoo.latents import Truncation, latents
+from zoo.runtime import CUDA, Device, load_runtime, providers_for
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Mixture = tuple[tuple[int, float], ...]
 """Classes of one image with their weights: (class index, weight) pairs; the weights sum to one."""
-
-Device = Literal["auto", "cpu", "cuda"]
 
 _KNOWN_INPUTS = ("z", "class_weights", "truncation")
 
@@ -78,12 +78,15 @@ def load_generator(entry: Entry, device: Device = "auto") -> Generator:
         ArtifactError: the file is missing, altered, or not the graph that the card describes.
         BackendError: onnxruntime is not installed, or `cuda` is asked for and not available.
     """
-    runtime = load_runtime()
-    providers = _providers(runtime, device)
+    runtime, providers = load_runtime(), providers_for(device)
     content = read_artifact(entry.folder, entry.card.artifact)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    # A graph may name other files for its weights; none of those was checked.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", os.devnull
+    )
     options.log_severity_level = 3  # errors; warnings about graph details are not for operators
     try:
         session = runtime.InferenceSession(content, options, providers=providers)
@@ -91,40 +94,12 @@ def load_generator(entry: Entry, device: Device = "auto") -> Generator:
         raise ArtifactError(
             f"{entry.folder / entry.card.artifact.file}: onnxruntime cannot load it: {error}"
         ) from error
-    if device == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+    if device == "cuda" and session.get_providers()[0] != CUDA:
         raise BackendError(
             "device cuda: onnxruntime could not start its CUDA provider and would fall back to the "
             "CPU; check the driver and the CUDA and cuDNN libraries, or use --device cpu"
         )
     return Generator(entry.card, session)
-
-
-def load_runtime() -> Any:
-    """Imports onnxruntime.
-
-    Raises:
-        BackendError: it is not installed; says what to install.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendError(
-            "onnxruntime is not installed: pip install 'ganagerie[cpu]' for CPUs, "
-            "or 'ganagerie[gpu]' for CUDA (one of them, not both)"
-        ) from error
-    return onnxruntime
-
-
-def _providers(runtime: Any, device: Device) -> list[str]:
-    available = runtime.get_available_providers()
-    cuda = "CUDAExecutionProvider" in available
-    if device == "cuda" and not cuda:
-        raise BackendError(
-            f"device cuda: this onnxruntime has only {', '.join(available)}; "
-            "install 'ganagerie[gpu]' in place of 'ganagerie[cpu]', or use --device cpu"
-        )
-    use_cuda = cuda and device != "cpu"
-    return ["CUDAExecutionProvider"] * use_cuda + ["CPUExecutionProvider"]
 
 
 def _dense(mixtures: Sequence[Mixture], n_classes: int) -> NDArray[np.float32]:
@@ -137,18 +112,24 @@ def _dense(mixtures: Sequence[Mixture], n_classes: int) -> NDArray[np.float32]:
 
 def _check_contract(card: Card, session: onnxruntime.InferenceSession) -> frozenset[str]:
     """The graph's inputs and output are those that the card promises."""
-    inputs = {node.name: (node.type, node.shape[1:]) for node in session.get_inputs()}
-    expected: dict[str, tuple[str, list[int]]] = {"z": ("tensor(float)", [card.latent.dim])}
+    inputs = {node.name: _signature(node) for node in session.get_inputs()}
+    expected = {"z": ("tensor(float)", ["N", card.latent.dim])}
     if card.classes is not None:
-        expected["class_weights"] = ("tensor(float)", [len(card.classes.names)])
+        expected["class_weights"] = ("tensor(float)", ["N", len(card.classes.names)])
     if "truncation" in inputs:
-        expected["truncation"] = ("tensor(float)", [])
-    outputs = {node.name: (node.type, node.shape[1:]) for node in session.get_outputs()}
+        expected["truncation"] = ("tensor(float)", ["N"])
+    outputs = {node.name: _signature(node) for node in session.get_outputs()}
     image = card.image
-    promised = {"images": ("tensor(uint8)", [image.height, image.width, image.channels])}
+    promised = {"images": ("tensor(uint8)", ["N", image.height, image.width, image.channels])}
     for kind, found, wanted in (("inputs", inputs, expected), ("outputs", outputs, promised)):
         if found != wanted:
             raise ArtifactError(
                 f"{card.reference}: the graph's {kind} are {found}, the card promises {wanted}"
             )
     return frozenset(inputs) & frozenset(_KNOWN_INPUTS)
+
+
+def _signature(node: Any) -> tuple[str, list[str | int]]:
+    """Type and shape of an input or output; N stands for any name of a dynamic batch."""
+    batch, *rest = node.shape or [0]
+    return node.type, [batch if isinstance(batch, int) else "N", *rest]

@@ -83,8 +83,9 @@ def latents(
     bounds = np.array([[np.inf if t is None else t.bound] for t in truncations])
     factors = np.array([[1.0 if t is None else t.factor] for t in truncations])
     low = ndtr(-bounds)
-    z = factors * ndtri(low + (ndtr(bounds) - low) * u)
-    return z.astype(np.float32)
+    z = ndtri(low + (ndtr(bounds) - low) * u)
+    # The clip only undoes rounding, which for tiny thresholds would lead beyond them.
+    return (factors * np.clip(z, -bounds, bounds)).astype(np.float32)
 
 
 def prior_class(seed: int, n_classes: int) -> int:

@@ -13,7 +13,6 @@ import typer
 
 from ganagerie.errors import OutputError
 from zoo.catalog import BUNDLED
-from zoo.contact_sheet import contact_sheet
 
 if TYPE_CHECKING:
     from ganagerie.image import GeneratedImage
@@ -193,6 +192,8 @@ class _Destination:
                 for image in images:
                     (self.path / f"{image.seed}.png").write_bytes(image.data)
             else:
+                from zoo.contact_sheet import contact_sheet
+
                 contact_sheet([image.image for image in images]).save(self.path)
         except OSError as error:
             raise OutputError(f"cannot write {self._output}: {error.strerror}") from error

@@ -70,7 +70,8 @@ def verify(
     """Check cards, checksums and graphs, and make one image with each; exit code 1 if any fails."""
     from zoo.catalog import Catalog
     from zoo.errors import GanagerieError
-    from zoo.generator import load_generator, load_runtime
+    from zoo.generator import load_generator
+    from zoo.runtime import load_runtime
 
     load_runtime()
     catalog = Catalog.open(zoo)

@@ -1,0 +1,58 @@
+"""The committed stubs are those that the .proto files give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+from grpc_tools import protoc
+
+from protos import generate as generator
+from protos.generate import ROOT, generate
+
+PROTO = ROOT / "protos" / "v1" / "ganagerie.proto"
+
+
+def stubs(root: Path) -> dict[str, bytes]:
+    """Generated files below `root`, by path."""
+    found = (path for path in (root / "protos").rglob("*_pb2*") if path.suffix in {".py", ".pyi"})
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+
+
+def test_regenerating_changes_nothing(tmp_path: Path) -> None:
+    generate(tmp_path)
+    generated, committed = stubs(tmp_path), stubs(ROOT)
+    assert len(generated) == 4
+    assert sorted(generated) == sorted(committed)
+    assert [name for name in generated if generated[name] != committed[name]] == []
+
+
+def test_a_file_that_protoc_refuses_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "protos").mkdir()
+    (tmp_path / "protos" / "broken.proto").write_text('syntax = "proto3"; message {')
+    monkeypatch.setattr(generator, "ROOT", tmp_path)
+    with pytest.raises(RuntimeError, match=r"^protoc failed$"):
+        generate(tmp_path)
+    assert "protos/broken.proto:1:28: Expected message name." in capfd.readouterr().err
+
+
+def test_every_service_and_call_is_documented(tmp_path: Path) -> None:
+    out = tmp_path / "descriptors"
+    arguments = [f"-I{ROOT}", "--include_source_info", f"--descriptor_set_out={out}", str(PROTO)]
+    assert protoc.main(["protoc", *arguments]) == 0
+    (file,) = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
+    commented = {
+        tuple(location.path)
+        for location in file.source_code_info.location
+        if location.leading_comments.strip()
+    }
+    named: dict[tuple[int, ...], str] = {}
+    for i, service in enumerate(file.service):
+        named[6, i] = service.name  # 6 and 2: numbers of the fields of descriptor.proto
+        for j, method in enumerate(service.method):
+            named[6, i, 2, j] = f"{service.name}.{method.name}"
+    assert len(named) == 6
+    assert [name for path, name in named.items() if path not in commented] == []

@@ -1,0 +1,45 @@
+"""onnxruntime, and which of its execution providers a device means."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from zoo.errors import BackendError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+def load_runtime() -> Any:
+    """Imports onnxruntime.
+
+    Raises:
+        BackendError: it is not installed; says what to install.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "onnxruntime is not installed: pip install 'ganagerie[cpu]' for CPUs, "
+            "or 'ganagerie[gpu]' for CUDA (one of them, not both)"
+        ) from error
+    return onnxruntime
+
+
+def providers_for(device: Device) -> list[str]:
+    """Execution providers in order of preference.
+
+    Args:
+        device: `auto` takes CUDA where it works and the CPU otherwise; `cuda` does not fall back.
+
+    Raises:
+        BackendError: `cuda` with an onnxruntime that was built without it.
+    """
+    available = load_runtime().get_available_providers()
+    if device == "cuda" and CUDA not in available:
+        raise BackendError(
+            f"device cuda: this onnxruntime has only {', '.join(available)}; "
+            "install 'ganagerie[gpu]' in place of 'ganagerie[cpu]', or use --device cpu"
+        )
+    return [CPU] if device == "cpu" or CUDA not in available else [CUDA, CPU]
