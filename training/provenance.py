@@ -25,8 +25,8 @@ def write(folder: Path, command: list[str]) -> None:
 
 
 def finish(folder: Path) -> None:
-    """Adds when the run was carried out to its end."""
-    note = _note(folder) | {"finished": now()}
+    """Adds when the run was carried out to its end; the first time counts."""
+    note = {"finished": now()} | _note(folder)
     write_text_atomically(folder / PROVENANCE, json.dumps(note, indent=2) + "\n")
 
 
