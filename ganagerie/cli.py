@@ -19,7 +19,7 @@ app = typer.Typer(
     help="A GAN zoo that trains, watches and serves.",
     epilog="Start here:  ganagerie generate dcgan-emnist -n 64 -o letters.png",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -30,15 +30,21 @@ app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("publish", epilog=publish.EXAMPLES)(publish.publish)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ganagerie {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+        ),
     ] = False,
-) -> None:
-    if version:
-        typer.echo(f"ganagerie {__version__}")
-        raise typer.Exit
+) -> None: ...
 
 
 def main() -> None:

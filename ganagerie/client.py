@@ -7,7 +7,7 @@ an image is a function of its request, so asking twice does no harm.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,7 +19,6 @@ from google.rpc import error_details_pb2, status_pb2
 
 from ganagerie.errors import (
     CallFailed,
-    ClientError,
     DeadlineExceeded,
     ServerBusy,
     ServerUnavailable,
@@ -102,15 +101,15 @@ class Client:
         """
         request = to_request(model, options)
         with _errors(self._target):
-            response = self._images.Generate(request, timeout=timeout_s or self._timeout_s)
+            response = self._images.Generate(request, timeout=_first(timeout_s, self._timeout_s))
         return [to_image(message) for message in response.images]
 
     def stream(
         self, model: str, *, timeout_s: float | None = None, **options: Unpack[Options]
-    ) -> Iterator[GeneratedImage]:
+    ) -> Generator[GeneratedImage]:
         """As `generate`, one image at a time, in order of completion; for many images."""
         request = to_request(model, options)
-        call = self._images.StreamGenerate(request, timeout=timeout_s or self._timeout_s)
+        call = self._images.StreamGenerate(request, timeout=_first(timeout_s, self._timeout_s))
         try:
             with _errors(self._target):
                 yield from map(to_image, call)
@@ -166,15 +165,17 @@ class AsyncClient:
         """Makes `count` images; see `Client.generate`."""
         request = to_request(model, options)
         with _errors(self._target):
-            response = await self._images.Generate(request, timeout=timeout_s or self._timeout_s)
+            response = await self._images.Generate(
+                request, timeout=_first(timeout_s, self._timeout_s)
+            )
         return [to_image(message) for message in response.images]
 
     async def stream(
         self, model: str, *, timeout_s: float | None = None, **options: Unpack[Options]
-    ) -> AsyncIterator[GeneratedImage]:
+    ) -> AsyncGenerator[GeneratedImage]:
         """One image at a time; see `Client.stream`."""
         request = to_request(model, options)
-        call = self._images.StreamGenerate(request, timeout=timeout_s or self._timeout_s)
+        call = self._images.StreamGenerate(request, timeout=_first(timeout_s, self._timeout_s))
         try:
             with _errors(self._target):
                 async for message in call:
@@ -210,6 +211,10 @@ class AsyncClient:
         await self.close()
 
 
+def _first(given: float | None, default: float) -> float:
+    return default if given is None else given
+
+
 @contextmanager
 def _errors(target: str) -> Iterator[None]:
     """Turns a failed call into an error of ours."""
@@ -222,8 +227,8 @@ def _errors(target: str) -> Iterator[None]:
 def _to_error(error: Any, target: str) -> GanagerieError:  # RpcError has no types of its own
     code, text = error.code(), error.details() or ""
     match code:
-        case grpc.StatusCode.INVALID_ARGUMENT:
-            return _invalid(error) or CallFailed(text)
+        case grpc.StatusCode.INVALID_ARGUMENT if invalid := _invalid(error):
+            return invalid
         case grpc.StatusCode.NOT_FOUND:
             return ModelNotFound(text)
         case grpc.StatusCode.UNAVAILABLE:
@@ -237,7 +242,7 @@ def _to_error(error: Any, target: str) -> GanagerieError:  # RpcError has no typ
     return CallFailed(f"{code.name}: {text}")
 
 
-def _invalid(error: Any) -> ClientError | InvalidRequest | None:
+def _invalid(error: Any) -> InvalidRequest | None:
     """The field that the server complains of, from the call's trailing metadata."""
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":

@@ -50,4 +50,5 @@ class GeneratedImage:
             return Image.frombytes(mode, (self.width, self.height), self.data)
         picture = Image.open(io.BytesIO(self.data))
         picture.load()
-        return picture
+        # WebP has no grey mode: it comes back as RGB.
+        return picture.convert("L") if self.channels == 1 else picture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Literal, TypedDict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from numbers import Integral
+from typing import Any, Final, Literal, TypedDict
 
 from ganagerie.image import GeneratedImage
 from protos.v1 import ganagerie_pb2 as pb
@@ -20,6 +21,18 @@ _FORMATS: Final = {
     "jpeg": pb.IMAGE_FORMAT_JPEG,
     "webp": pb.IMAGE_FORMAT_WEBP,
     "raw": pb.IMAGE_FORMAT_RAW,
+}
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024  # what a gRPC server accepts unless told otherwise
+
+_A_CLASS: Final = "a class name, a class index, or weights by name or index"
+_KINDS: Final = {
+    "model": "a string",
+    "count": "an integer from 1 to 2**32 - 1",
+    "seed": "an integer from 0 to 2**64 - 1",
+    "quality": "an integer from 1 to 100",
+    "truncation": "a number",
+    "format": "a string",
+    "truncation_mode": "a string",
 }
 _FORMAT_NAMES: Final = {number: name for name, number in _FORMATS.items()}
 _MODES: Final = {
@@ -72,7 +85,15 @@ def to_request(model: str, options: Options) -> pb.GenerateRequest:
         try:
             setattr(request, field, value)
         except (TypeError, ValueError) as error:
-            raise InvalidRequest(field, f"{shown(value)} is not allowed: {error}") from error
+            raise InvalidRequest(
+                field, f"{shown(value)} is not allowed; must be {_KINDS[field]}"
+            ) from error
+    if request.ByteSize() > MAX_REQUEST_BYTES:
+        raise InvalidRequest(
+            "classes",
+            f"the request has {request.ByteSize():,} bytes, a server takes {MAX_REQUEST_BYTES:,}; "
+            "split it",
+        )
     return request
 
 
@@ -94,7 +115,7 @@ def to_image(message: pb.GeneratedImage) -> GeneratedImage:
 def _number(field: str, name: str | None, known: Mapping[str, int]) -> int | None:
     if name is None:
         return None
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise InvalidRequest(field, f"{shown(name)} is unknown; allowed: {', '.join(known)}")
     return known[name]
 
@@ -102,23 +123,35 @@ def _number(field: str, name: str | None, known: Mapping[str, int]) -> int | Non
 def _conditions(classes: Class | Sequence[Class] | None) -> list[pb.Condition]:
     if classes is None:
         return []
-    if isinstance(classes, str | int | Mapping):
+    if isinstance(classes, str | Integral | Mapping):
         return [_condition(classes, "classes")]
-    return [_condition(chosen, f"classes[{i}]") for i, chosen in enumerate(classes)]
+    several: list[Class] = []
+    if isinstance(classes, Iterable) and not isinstance(classes, bytes | Set):
+        several = list(classes)
+    if not several:
+        raise InvalidRequest(
+            "classes", f"{shown(classes)} is not allowed; must be {_A_CLASS}, or a list of these"
+        )
+    return [_condition(chosen, f"classes[{i}]") for i, chosen in enumerate(several)]
 
 
 def _condition(chosen: Class, field: str) -> pb.Condition:
     try:
         if isinstance(chosen, Mapping):
             weighted = [
-                pb.WeightedClass(class_index=key, weight=weight)
-                if isinstance(key, int)
-                else pb.WeightedClass(class_name=key, weight=weight)
-                for key, weight in chosen.items()
+                pb.WeightedClass(weight=weight, **_chosen(key)) for key, weight in chosen.items()
             ]
             return pb.Condition(mixture=pb.ClassMixture(classes=weighted))
-        if isinstance(chosen, int):
-            return pb.Condition(class_index=chosen)
-        return pb.Condition(class_name=chosen)
+        return pb.Condition(**_chosen(chosen))
     except (TypeError, ValueError) as error:
-        raise InvalidRequest(field, f"{shown(chosen)} is not allowed: {error}") from error
+        raise InvalidRequest(
+            field, f"{shown(chosen)} is not allowed; must be {_A_CLASS}"
+        ) from error
+
+
+def _chosen(key: str | Integral | int) -> Any:
+    if isinstance(key, str):
+        return {"class_name": key}
+    if isinstance(key, bool) or not isinstance(key, Integral):
+        raise TypeError(key)
+    return {"class_index": int(key)}

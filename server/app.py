@@ -49,7 +49,7 @@ class App:
         self._telemetry = Telemetry()
         self._residency = Residency(config, self._telemetry.batch)
         self._telemetry.watch_queues(
-            lambda: {r.card.name: r.batcher.waiting for r in self._residency.models.values()}
+            lambda: {name: r.batcher.waiting for name, r in self._residency.models.items()}
         )
         self._serving = False
         self._health = HealthService(_SERVICES)

@@ -89,6 +89,6 @@ class Residency:
             runners=config.runners if generator.provider == CPU else 1,
             max_batch=config.max_batch,
             max_queue_images=config.max_queue_images,
-            observe=lambda times: self._observe(card.name, times),
+            observe=lambda times: self._observe(card.reference, times),
         )
         return Resident(card, generator, batcher)

@@ -73,11 +73,15 @@ class Catalog:
 
         Raises:
             ModelNotFound: lists what there is.
+            CardError: it is there, but its card cannot be used.
         """
         name, version = parse_reference(reference)
         for entry in self.entries:
             if entry.card.name == name and version in {None, entry.card.version}:
                 return entry
+        for folder, reason in self.broken.items():
+            if folder.name in {reference, name}:
+                raise CardError(reason)
         raise not_found(reference, [entry.card.reference for entry in self.entries])
 
 

@@ -164,19 +164,22 @@ class _Destination:
             raise OutputError(f"cannot write {output}: {error.strerror}") from error
 
     def _check(self) -> None:
+        if not self._output:
+            raise OutputError("-o is empty: name a FILE.png, a DIR/, or - for standard output")
         if self.is_pipe:
             if sys.stdout.isatty():
                 raise OutputError("-o - writes a PNG, which a terminal cannot show: pipe it on")
         elif self.is_folder:
-            self.path.mkdir(parents=True, exist_ok=True)
-            _require_writable(self.path)
+            _require_writable_folder(next(p for p in (self.path, *self.path.parents) if p.exists()))
         elif self.path.suffix.lower() != ".png":
             raise OutputError(
                 f"-o {self._output}: must end in .png (a contact sheet), in / (a folder, "
                 "one PNG an image), or be - (one image to standard output)"
             )
         else:
-            _require_writable(self.path if self.path.exists() else self.path.parent)
+            _require_writable_folder(self.path.parent)
+            if self.path.exists():
+                _require_writable(self.path)
 
     def write(self, images: Sequence[GeneratedImage]) -> None:
         """Writes all images.
@@ -189,6 +192,7 @@ class _Destination:
                 sys.stdout.buffer.write(images[0].data)
                 sys.stdout.buffer.flush()
             elif self.is_folder:
+                self.path.mkdir(parents=True, exist_ok=True)
                 for image in images:
                     (self.path / f"{image.seed}.png").write_bytes(image.data)
             else:
@@ -199,8 +203,14 @@ class _Destination:
             raise OutputError(f"cannot write {self._output}: {error.strerror}") from error
 
 
-def _require_writable(path: Path) -> None:
+def _require_writable_folder(path: Path) -> None:
     if not path.exists():
         raise OutputError(f"cannot write to {path}: there is no such folder")
+    if not path.is_dir():
+        raise OutputError(f"cannot write to {path}: it is not a folder")
+    _require_writable(path)
+
+
+def _require_writable(path: Path) -> None:
     if not os.access(path, os.W_OK):
         raise OutputError(f"cannot write to {path}: permission denied")

@@ -9,7 +9,7 @@ import pytest
 from tests.toys import write_toy
 from zoo.artifact import read_artifact
 from zoo.catalog import Catalog, not_found
-from zoo.errors import ModelNotFound, ZooError
+from zoo.errors import CardError, ModelNotFound, ZooError
 
 HELD = "colour@1.0.0, letters@1.0.0, plain@1.10.0, plain@1.9.0"
 
@@ -137,7 +137,7 @@ def test_a_broken_card_does_not_affect_the_others(tmp_path: Path) -> None:
     assert [folder.name for folder in catalog.broken] == ["empty", "garbage", "unknown-key"]
     for folder, reason in catalog.broken.items():
         assert reason.startswith(f"{folder / 'card.json'}: ")
-    with pytest.raises(ModelNotFound):
+    with pytest.raises(CardError, match=r"garbage/card\.json: card: Invalid JSON"):
         catalog.resolve("garbage")
 
 
