@@ -49,7 +49,7 @@ class App:
         self._telemetry = Telemetry()
         self._residency = Residency(config, self._telemetry.batch)
         self._telemetry.watch_queues(
-            lambda: {name: r.batcher.waiting for name, r in self._residency.models.items()}
+            lambda: [(r.card, r.batcher.waiting) for r in self._residency.models.values()]
         )
         self._serving = False
         self._health = HealthService(_SERVICES)
@@ -110,7 +110,7 @@ class App:
 
     def _register_services(self) -> None:
         pb_grpc.add_ImageGenerationServicer_to_server(
-            ImageGenerationService(self._residency, self._config.max_count), self._grpc
+            ImageGenerationService(self._residency, self._config.largest_count), self._grpc
         )
         pb_grpc.add_ZooServicer_to_server(ZooService(self._residency), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -122,8 +122,10 @@ class App:
         config = self._config
         address = _address(config.host, config.port)
         try:
+            # gRPC would write a line of its own about a port that is taken: find out before.
+            listen(config.host, config.port).close()
             port = self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise BindError(_taken("--port", address)) from error
         try:
             return port, listen(config.host, config.http_port)

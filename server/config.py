@@ -47,3 +47,8 @@ class ServeConfig(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else JSON lines."
     )
+
+    @property
+    def largest_count(self) -> int:
+        """Most images in a request: what the queue can never hold is not worth trying again."""
+        return min(self.max_count, self.max_queue_images)

@@ -134,7 +134,7 @@ def _truncation(value: float | None, mode: TruncationMode | None) -> Truncation 
         )
     if mode is TruncationMode.SCALE and value > MAX_SCALE:
         raise InvalidRequest(
-            "truncation", f"{value:g} is outside 0 to {MAX_SCALE:g} for truncation mode SCALE"
+            "truncation", f"{value} is outside 0 to {MAX_SCALE:g} for truncation mode SCALE"
         )
     return Truncation(value, mode)
 

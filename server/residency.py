@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.batching import Batcher, BatchTimes
 from server.config import ServeConfig
 from server.errors import ModelUnavailable, NotReady
-from zoo.card import Card
+from zoo.card import Card, parse_reference
 from zoo.catalog import Catalog, not_found
 from zoo.errors import GanagerieError
 from zoo.generator import Generator, load_generator
@@ -33,10 +33,11 @@ class Residency:
         ready: whether `load` has finished.
     """
 
-    def __init__(self, config: ServeConfig, observe: Callable[[str, BatchTimes], None]) -> None:
+    def __init__(self, config: ServeConfig, observe: Callable[[Card, BatchTimes], None]) -> None:
         self.models: dict[str, Resident] = {}
         self.failed: dict[str, str] = {}
         self.ready = False
+        self._references: list[str] = []  # loaded or failed, in the catalog's order
         self._config = config
         self._observe = observe
 
@@ -47,6 +48,7 @@ class Residency:
         """
         for entry in catalog.entries:
             reference = entry.card.reference
+            self._references.append(reference)
             try:
                 generator = load_generator(entry, self._config.device)
                 mixture = [((0, 1.0),)] if entry.card.classes else None
@@ -66,20 +68,34 @@ class Residency:
             ModelUnavailable: it is in the zoo but could not be loaded.
             NotReady: models are still being loaded.
         """
-        if not self.ready:
-            raise NotReady("the server is starting: models are being loaded")
-        for known, resident in self.models.items():
-            if reference in {known, resident.card.name}:
-                return resident
-        for known, reason in self.failed.items():
-            if reference in {known, known.split("@")[0]}:
-                raise ModelUnavailable(f"{known} is in the zoo but could not be loaded: {reason}")
+        self._require_ready()
+        for known in self._references:
+            if reference not in {known, parse_reference(known)[0]}:
+                continue
+            if known in self.failed:
+                raise ModelUnavailable(
+                    f"{known} is in the zoo but could not be loaded: {self.failed[known]}"
+                )
+            return self.models[known]
         raise not_found(reference, list(self.models))
+
+    def cards(self) -> list[Card]:
+        """Cards of all loaded models.
+
+        Raises:
+            NotReady: models are still being loaded.
+        """
+        self._require_ready()
+        return [resident.card for resident in self.models.values()]
 
     def close(self) -> None:
         """Lets every batcher finish."""
         for resident in self.models.values():
             resident.batcher.close()
+
+    def _require_ready(self) -> None:
+        if not self.ready:
+            raise NotReady("the server is starting: models are being loaded")
 
     def _settle(self, card: Card, generator: Generator) -> Resident:
         config = self._config
@@ -89,6 +105,6 @@ class Residency:
             runners=config.runners if generator.provider == CPU else 1,
             max_batch=config.max_batch,
             max_queue_images=config.max_queue_images,
-            observe=lambda times: self._observe(card.reference, times),
+            observe=lambda times: self._observe(card, times),
         )
         return Resident(card, generator, batcher)

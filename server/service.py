@@ -34,9 +34,12 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
             async for batch in batches:
                 for image in batch:
                     messages[image.index] = to_message(image, planned, resident.card)
-        return pb.GenerateResponse(
+        response = pb.GenerateResponse(
             images=(message for message in messages if message), model=summary(resident.card)
         )
+        if response.ByteSize() > MAX_REPLY_BYTES:  # a lossy format of high quality, a large mixture
+            raise _too_large(planned.count, resident.card, "ask for fewer")
+        return response
 
     async def StreamGenerate(
         self, request: pb.GenerateRequest, context: Any
@@ -63,8 +66,7 @@ class ZooService(pb_grpc.ZooServicer):
         self, request: pb.ListModelsRequest, context: Any
     ) -> pb.ListModelsResponse:
         """Every model that is being served."""
-        cards = (resident.card for resident in self._residency.models.values())
-        return pb.ListModelsResponse(models=map(summary, cards))
+        return pb.ListModelsResponse(models=map(summary, self._residency.cards()))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:
         """One model, with its card and class names."""
@@ -81,8 +83,12 @@ def _check_reply_size(count: int, card: Card) -> None:
     image = card.image
     fits = MAX_REPLY_BYTES // (image.height * image.width * image.channels + _OVERHEAD_BYTES)
     if count > max(1, fits):
-        raise InvalidRequest(
-            "count",
-            f"{count} images of {card.reference} may exceed a reply of {MAX_REPLY_BYTES:,} bytes; "
-            f"ask for at most {max(1, fits)}, or use StreamGenerate",
-        )
+        raise _too_large(count, card, f"ask for at most {max(1, fits)}")
+
+
+def _too_large(count: int, card: Card, fix: str) -> InvalidRequest:
+    return InvalidRequest(
+        "count",
+        f"{count} images of {card.reference} may exceed a reply of {MAX_REPLY_BYTES:,} bytes; "
+        f"{fix}, or use StreamGenerate",
+    )

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from server.batching import BatchTimes
+from zoo.card import Card
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -56,19 +57,19 @@ class Telemetry:
             registry=self.registry,
         )
         self._images = Counter(
-            "ganagerie_images", "Images computed.", ["model"], registry=self.registry
+            "ganagerie_images", "Images computed.", ["model", "version"], registry=self.registry
         )
         self._batch_images = Histogram(
             "ganagerie_batch_images",
             "Images computed at once.",
-            ["model"],
+            ["model", "version"],
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=self.registry,
         )
         self._stage_seconds = Histogram(
             "ganagerie_batch_seconds",
             "Time of a batch by stage: queue (its oldest image), compute, encode.",
-            ["model", "stage"],
+            ["model", "version", "stage"],
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -78,27 +79,28 @@ class Telemetry:
         self._requests.labels(method, code).inc()
         self._request_seconds.labels(method).observe(seconds)
 
-    def batch(self, model: str, times: BatchTimes) -> None:
+    def batch(self, card: Card, times: BatchTimes) -> None:
         """Counts one computed batch; thread-safe."""
-        self._images.labels(model).inc(times.images)
-        self._batch_images.labels(model).observe(times.images)
-        self._stage_seconds.labels(model, "queue").observe(times.queue_s)
-        self._stage_seconds.labels(model, "compute").observe(times.compute_s)
-        self._stage_seconds.labels(model, "encode").observe(times.encode_s)
+        model = (card.name, card.version)
+        self._images.labels(*model).inc(times.images)
+        self._batch_images.labels(*model).observe(times.images)
+        self._stage_seconds.labels(*model, "queue").observe(times.queue_s)
+        self._stage_seconds.labels(*model, "compute").observe(times.compute_s)
+        self._stage_seconds.labels(*model, "encode").observe(times.encode_s)
 
-    def watch_queues(self, depths: Callable[[], dict[str, int]]) -> None:
+    def watch_queues(self, depths: Callable[[], list[tuple[Card, int]]]) -> None:
         """Reads the queues whenever metrics are asked for; `depths` gives images by model."""
         self.registry.register(_QueueDepth(depths))
 
 
 class _QueueDepth(Collector):
-    def __init__(self, depths: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, depths: Callable[[], list[tuple[Card, int]]]) -> None:
         self._depths = depths
 
     def collect(self) -> list[GaugeMetricFamily]:
         family = GaugeMetricFamily(
-            "ganagerie_queue_images", "Images that wait for a runner.", labels=["model"]
+            "ganagerie_queue_images", "Images that wait for a runner.", labels=["model", "version"]
         )
-        for model, depth in self._depths().items():
-            family.add_metric([model], depth)
+        for card, depth in self._depths():
+            family.add_metric([card.name, card.version], depth)
         return [family]

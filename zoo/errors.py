@@ -64,4 +64,7 @@ class ExportError(GanagerieError):
 def shown(value: object) -> str:
     """A value as an error message repeats it: its repr, cut if somebody sent a novel."""
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
+    if len(text) <= _SHOWN:
+        return text
+    length = len(value) if isinstance(value, str) else len(text)
+    return f"{text[:_SHOWN]}… ({length:,} characters)"

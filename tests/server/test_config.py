@@ -1,0 +1,221 @@
+"""The settings of `ganagerie serve`: where they come from and what they may be."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from pydantic import ValidationError
+
+from ganagerie import cli
+from server.config import ServeConfig
+from tests.server.calls import connect
+from tests.serving import server_in_thread
+from zoo.catalog import BUNDLED
+
+
+class Command:
+    """`ganagerie serve`, up to the point where the server would start."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        self._started: list[ServeConfig] = []
+
+        async def fake(config: ServeConfig) -> None:
+            self._started.append(config)
+
+        monkeypatch.setattr("server.app.serve", fake)
+
+    def _run(self, *arguments: str) -> Any:
+        self._monkeypatch.setattr(sys, "argv", ["ganagerie", "serve", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0
+
+    def starts(self, *arguments: str) -> ServeConfig:
+        """The settings that the server would start with."""
+        assert self._run(*arguments) == 0
+        return self._started.pop()
+
+    def says(self, *arguments: str, code: int = 2) -> str:
+        """What it writes where no server starts."""
+        assert self._run(*arguments) == code
+        assert not self._started
+        written = self._capsys.readouterr()
+        return re.sub(r"\x1b\[[0-9;]*m", "", written.err if code else written.out)
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def test_defaults_are_for_one_machine(serve: Command) -> None:
+    assert serve.starts().model_dump() == {
+        "host": "127.0.0.1",
+        "port": 50051,
+        "http_port": 8080,
+        "zoo": BUNDLED,
+        "device": "auto",
+        "max_count": 4096,
+        "max_batch": 64,
+        "max_queue_images": 16384,
+        "runners": len(os.sched_getaffinity(0)),
+        "grace_s": 30.0,
+        "log_format": "auto",
+    }
+
+
+OTHER = {
+    "host": "0.0.0.0",  # noqa: S104  nothing listens here
+    "port": "1",
+    "http_port": "2",
+    "zoo": "somewhere",
+    "device": "cpu",
+    "max_count": "3",
+    "max_batch": "4",
+    "max_queue_images": "20000",
+    "runners": "6",
+    "grace_s": "7.5",
+    "log_format": "json",
+}
+
+
+def test_every_setting_is_tried_below() -> None:
+    assert set(OTHER) == set(ServeConfig.model_fields)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_flag_beats_the_environment_which_beats_the_default(
+    serve: Command, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    default = getattr(serve.starts(), name)
+    by_flag = getattr(serve.starts(flag, OTHER[name]), name)
+    assert str(by_flag) == OTHER[name] != str(default)
+    monkeypatch.setenv(f"GANAGERIE_{name.upper()}", OTHER[name])
+    assert getattr(serve.starts(), name) == by_flag
+    assert getattr(serve.starts(flag, str(default)), name) == default
+
+
+def test_one_setting_by_environment_leaves_the_others(
+    serve: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANAGERIE_MAX_BATCH", "8")
+    config = serve.starts("--max-count", "9")
+    assert (config.max_batch, config.max_count, config.port) == (8, 9, 50051)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("port", [0, 65535], [-1, 65536]),
+        ("http_port", [0, 65535], [-1, 65536]),
+        ("max_count", [1, 65536], [0, 65537]),
+        ("max_batch", [1, 4096], [0, 4097]),
+        ("max_queue_images", [1, 10**9], [0, -1]),
+        ("runners", [1, 256], [0, 257]),
+        ("grace_s", [0, 3600], [-0.1, 3600.1, float("nan"), float("inf")]),
+        ("device", ["auto", "cpu", "cuda"], ["gpu", "", "CPU"]),
+        ("log_format", ["auto", "console", "json"], ["text", "JSON"]),
+    ],
+)
+def test_a_setting_is_taken_up_to_its_limits_and_not_beyond(
+    name: str, inside: list[Any], outside: list[Any]
+) -> None:
+    others: dict[str, Any] = {"max_count": 1, "max_queue_images": 10**6}
+    for value in inside:
+        assert getattr(ServeConfig(**{**others, name: value}), name) == value
+    for value in outside:
+        with pytest.raises(ValidationError) as caught:
+            ServeConfig(**{**others, name: value})
+        assert [problem["loc"] for problem in caught.value.errors()] == [(name,)]
+
+
+def test_an_unknown_setting_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        ServeConfig(prot=1)  # type: ignore[call-arg]  # that is the point
+
+
+def test_settings_do_not_change_after_the_start() -> None:
+    config = ServeConfig()
+    with pytest.raises(ValidationError, match="Instance is frozen"):
+        config.port = 1  # type: ignore[misc]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--port", "70000"], "--port: 70000: Input should be less than or equal to 65535"),
+        (["--http-port", "-1"], "--http-port: -1: Input should be greater than or equal to 0"),
+        (["--grace-s", "nan"], "--grace-s: nan: Input should be "),
+        (["--device", "gpu"], "--device: 'gpu': Input should be 'auto', 'cpu' or 'cuda'"),
+        (
+            ["--log-format", "text"],
+            "--log-format: 'text': Input should be 'auto', 'console' or 'json'",
+        ),
+    ],
+)
+def test_a_flag_that_cannot_be_is_one_line_that_names_it(
+    serve: Command, arguments: list[str], text: str
+) -> None:
+    shown = serve.says(*arguments)
+    assert shown.startswith(f"error: {text}")
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("PORT", "70000", "'70000': Input should be less than or equal to 65535"),
+        ("PORT", "x", "'x': Input should be a valid integer"),
+        ("RUNNERS", "0", "'0': Input should be greater than or equal to 1"),
+        ("GRACE_S", "", "'': Input should be a valid number"),
+    ],
+)
+def test_a_variable_that_cannot_be_is_one_line_that_names_it(
+    serve: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    text: str,
+) -> None:
+    monkeypatch.setenv(f"GANAGERIE_{name}", value)
+    shown = serve.says()
+    assert shown.startswith(f"error: GANAGERIE_{name}: {text}")
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--prot", "1"], ["--port", "x"], ["extra"]])
+def test_a_mistyped_command_line_is_refused(serve: Command, arguments: list[str]) -> None:
+    shown = serve.says(*arguments)
+    assert arguments[0] in shown
+    assert "Traceback" not in shown
+
+
+def test_help_names_every_flag(serve: Command) -> None:
+    shown = serve.says("--help", code=0)
+    for name, field in ServeConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in shown
+        assert (field.description or "").split()[0] in shown
+
+
+def test_a_request_that_the_queue_can_never_hold_is_not_told_to_try_again(toy_zoo: Path) -> None:
+    try:
+        ServeConfig(max_count=10, max_queue_images=5)
+    except ValidationError:
+        return  # refused at the start: as good
+    server = server_in_thread(toy_zoo, max_count=10, max_queue_images=5)
+    with server as running, connect(running.grpc) as stubs:
+        try:
+            assert len(stubs.generate("plain", count=10)) == 10
+            code = "OK"
+        except grpc.RpcError as error:
+            code = error.code().name
+    assert code in {"OK", "INVALID_ARGUMENT"}
