@@ -1,13 +1,15 @@
-"""Errors of the clients.
+"""Errors of the clients and the CLI.
 
-GanagerieError
-├── InvalidRequest, ModelNotFound     as the server raises them (see `zoo.errors`)
-├── ClientError
-│   ├── ServerUnavailable     nobody answers there, or the server is starting or stopping
-│   ├── ServerBusy            its queue is full: try again later
-│   ├── DeadlineExceeded      no answer within `timeout_s`
-│   └── CallFailed            anything else; has the status code
-└── OutputError               a file that cannot be written
+    GanagerieError
+    ├── InvalidRequest, ModelNotFound     as the server raises them
+    ├── ClientError
+    │   ├── ServerUnavailable     nobody answers there, or the server is starting or stopping
+    │   ├── ServerBusy            its queue is full: try again later
+    │   ├── DeadlineExceeded      no answer within `timeout_s`
+    │   └── CallFailed            anything else; has the status code
+    └── OutputError               a file that cannot be written
+
+The root and its first two children are in `zoo/errors.py`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Errors of serving.
+"""Errors of serving; `server/interceptors.py` says which status code each becomes.
 
-GanagerieError
-└── ServingError
-├── QueueFull          more images wait than the server takes on
-├── NotReady           the server is starting or stopping
-├── ModelUnavailable   the model is in the zoo but could not be loaded
-└── BindError          an address that cannot be listened on
+    GanagerieError
+    └── ServingError
+        ├── QueueFull          more images wait than the server takes on
+        ├── NotReady           the server is starting or stopping
+        ├── ModelUnavailable   the model is in the zoo but could not be loaded
+        └── BindError          an address that cannot be listened on
+
+The root is in `zoo/errors.py`.
 """
 
 from __future__ import annotations

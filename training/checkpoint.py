@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from training.errors import RunError
+from zoo.errors import one_line
 
 _SUFFIX = ".pt"
 
@@ -48,11 +50,19 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise RunError(f"{path} is not a readable checkpoint: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise _unreadable(path, "more than tensors and plain values in it, or damaged") from error
+    except Exception as error:  # torch.load documents no set of errors
+        raise _unreadable(path, one_line(error)) from error
     if not isinstance(state, dict) or "itr" not in state:
         raise RunError(f"{path} is not a checkpoint of a training run")
     return state
+
+
+def _unreadable(path: Path, why: str) -> RunError:
+    return RunError(
+        f"{path} is not a readable checkpoint: {why}; remove it to go on from the one before"
+    )
 
 
 def _all(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.errors import RecipeError
+from zoo.errors import one_line, shown
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -101,7 +102,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"recipe {path}: cannot be read: {error}") from error
+        raise RecipeError(f"recipe {path}: cannot be read: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise RecipeError(f"recipe {path}: must be a mapping of keys to values")
     for override in overrides:
@@ -119,7 +120,7 @@ def _find(name_or_path: str) -> Path:
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return path
     near = difflib.get_close_matches(name_or_path, recipe_names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise RecipeError(
         f"unknown recipe {name_or_path!r}{hint} "
         f"Known: {', '.join(recipe_names())}, or the path of a .yaml file"
@@ -139,7 +140,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     try:
         node[leaf] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is not YAML: {error}") from error
+        raise RecipeError(
+            f"--set {override!r}: the value is not YAML: {one_line(error)}"
+        ) from error
 
 
 def _explain(error: ValidationError) -> str:
@@ -151,8 +154,10 @@ def _explain(error: ValidationError) -> str:
             near = difflib.get_close_matches(str(problem["loc"][-1]), siblings, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(siblings)}"
             parts.append(f"{key}: unknown key; {hint}")
+        elif problem["type"] == "missing" and isinstance(problem["input"], dict):
+            parts.append(f"{key}: is missing")
         else:
-            parts.append(f"{key} = {problem['input']!r}: {problem['msg']}")
+            parts.append(f"{key} = {shown(problem['input'])}: {problem['msg']}")
     return "; ".join(parts)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from training.errors import DatasetError
+from zoo.errors import one_line
 
 # Domains of the Philox key, so that no two kinds of random numbers share a stream.
 _ORDER: Final = 1
@@ -50,10 +51,14 @@ def load_emnist(root: Path, *, train: bool = True, download: bool = False) -> Im
         raw = datasets.EMNIST(str(root), split="balanced", train=train, download=download)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         if download:
-            raise DatasetError(f"EMNIST could not be downloaded to {root}: {error}") from error
+            why = one_line(error)
+            raise DatasetError(f"EMNIST could not be downloaded to {root}: {why}") from error
+        # torchvision's words for missing files name an argument that is not ours.
+        missing = "not found" in str(error)
+        why = "the files are missing" if missing else one_line(error)
         raise DatasetError(
-            f"no EMNIST in {Path(root) / 'EMNIST' / 'raw'} ({_first_line(error)}) "
-            "Name the folder that holds EMNIST/ with --data or GANAGERIE_DATA, "
+            f"no EMNIST in {Path(root) / 'EMNIST' / 'raw'} ({why}): "
+            "name the folder that holds EMNIST/ with --data or GANAGERIE_DATA, "
             "or add --download to fetch it there (about 560 MB)"
         ) from error
     images = raw.data.transpose(1, 2).unsqueeze(1).contiguous()
@@ -113,7 +118,3 @@ def _philox(seed: int, domain: int, counter: int) -> np.random.Generator:
     return np.random.Generator(
         np.random.Philox(key=np.uint64(seed), counter=np.array([0, 0, counter, domain], np.uint64))
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0].rstrip(".") + "."

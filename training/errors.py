@@ -1,11 +1,13 @@
 """Errors of training.
 
-GanagerieError
-└── TrainingError
-├── RecipeError       a recipe that does not exist, or a value in it that cannot be
-├── DatasetError      data that is missing or not what it should be
-├── RunError          a run directory that cannot be used
-└── DivergedError     a loss that is no longer a finite number
+    GanagerieError
+    └── TrainingError
+        ├── RecipeError       a recipe that does not exist, or a value in it that cannot be
+        ├── DatasetError      data that is missing or not what it should be
+        ├── RunError          a run directory that cannot be used
+        └── DivergedError     a loss that is no longer a finite number
+
+The root is in `zoo/errors.py`.
 """
 
 from __future__ import annotations

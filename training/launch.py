@@ -9,13 +9,17 @@ import torch
 
 from training import checkpoint, provenance
 from training.config import Recipe
-from training.data import ImageSet
+from training.data import BatchOrder, ImageSet
 from training.errors import RunError
 from training.loop import total_itr, train
 from training.progress import TrainingProgress
 from training.runlog import CHECKPOINTS, RunLog
 from training.state import TrainingState
 from training.stopping import StopRequest
+from zoo.errors import one_line
+
+# What the iterations that are already done depend on.
+_FIXED = ("name", "seed", "dataset", "network", "initializer", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,9 @@ def launch(
     Raises:
         TrainingError: whatever is in the way; nothing that was saved is lost.
     """
+    BatchOrder(len(data), recipe.batch_size, recipe.seed)  # before anything is written
     state = TrainingState(recipe, device)
-    resume_at = None
-    if resume:
-        path = checkpoint.newest(out / CHECKPOINTS)
-        if path is not None:
-            state.load_state_dict(checkpoint.load(path))
-        elif not out.is_dir():
-            raise RunError(f"--resume: there is no run in {out}")
-        resume_at = state.itr
+    resume_at = _restore(state, out) if resume else None
     total = total_itr(recipe.epochs, len(data) // recipe.batch_size, recipe.max_itr)
     with (
         StopRequest("stopping: saving a checkpoint (press Ctrl-C again to exit at once)") as stop,
@@ -75,8 +73,36 @@ def launch(
     ):
         if resume_at is None:
             provenance.write(out, command)
-        train(state, data, log, progress, stop)
+        elif state.itr < total:
+            provenance.set_finished(out, finished=False)
+        try:
+            train(state, data, log, progress, stop)
+        except OSError as error:
+            raise RunError(f"{out}: cannot be written: {one_line(error)}") from error
         outcome = Outcome(state.itr, total)
-        if outcome.finished:
-            provenance.finish(out)
+        if outcome.finished and outcome.itr != resume_at:
+            provenance.set_finished(out, finished=True)
     return outcome
+
+
+def _restore(state: TrainingState, out: Path) -> int:
+    """Loads the newest checkpoint, if there is one; returns the iterations done.
+
+    Raises:
+        RunError: no run, or one that this recipe cannot go on with.
+    """
+    path = checkpoint.newest(out / CHECKPOINTS)
+    if path is None:
+        if not out.is_dir():
+            raise RunError(f"--resume: there is no run in {out}")
+        return 0
+    saved = checkpoint.load(path)
+    then, now = saved["recipe"], state.recipe.model_dump(mode="json")
+    for key in _FIXED:
+        if then.get(key) != now[key]:
+            raise RunError(
+                f"--resume: {key} cannot change during a run; it is {then.get(key)!r}, "
+                f"not {now[key]!r}. Start a new run for that"
+            )
+    state.load_state_dict(saved)
+    return state.itr

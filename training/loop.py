@@ -47,14 +47,17 @@ def train(
 
         stopping = stop.requested  # read once: a signal after this line counts next time round
         last = state.itr == total or stopping
-        if state.itr % recipe.log_every == 0 or last:
+        save = state.itr % recipe.checkpoint_every == 0 or last
+        log_now = state.itr % recipe.log_every == 0 or last
+        if log_now or save:
+            _refuse_divergence(state.itr, outcome)  # before anything is written
+        if log_now:
             record = _record(state.itr, order.batches_per_epoch, recipe.batch_size, outcome, meter)
-            _refuse_divergence(record)
             log.metrics(record)
             progress.update(record)
         if state.itr % recipe.sample_every == 0 or last:
             log.samples(state.itr, _sample(state, fixed_z))
-        if state.itr % recipe.checkpoint_every == 0 or last:
+        if save:
             checkpoint.save(log.checkpoints, state.itr, state.state_dict(), recipe.keep_checkpoints)
         if stopping:
             break
@@ -101,12 +104,12 @@ def _record(
     }
 
 
-def _refuse_divergence(record: dict[str, Any]) -> None:
-    loss = record["loss"]
-    if not all(map(math.isfinite, loss.values())):
+def _refuse_divergence(itr: int, outcome: dict[str, torch.Tensor]) -> None:
+    loss_d, loss_g = outcome["loss_d"].item(), outcome["loss_g"].item()
+    if not (math.isfinite(loss_d) and math.isfinite(loss_g)):
         raise DivergedError(
-            f"iteration {record['itr']}: loss of D {loss['d']}, of G {loss['g']}; the newest "
-            "checkpoint is from before. Resume at a lower rate: --resume --set optimizer.g_lr=1e-4"
+            f"iteration {itr}: loss of D {loss_d}, of G {loss_g}; it was not saved. Resume at a "
+            "lower rate: --resume --set optimizer.g_lr=1e-4"
         )
 
 

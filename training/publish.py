@@ -74,7 +74,10 @@ def publish(run: Path, zoo: Path, publication: Publication) -> Entry:
         card = _export(served, recipe, state["itr"], run, partial, publication)
         (partial / cards.CARD).write_text(card.to_json(), encoding="utf-8")
         _preview(load_generator(Entry(partial, card), "cpu")).save(partial / PREVIEW, optimize=True)
-        partial.rename(target)
+        try:
+            partial.rename(target)
+        except OSError as error:
+            raise RunError(f"{target}: somebody else has just published it") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Entry(target, card)

@@ -11,6 +11,7 @@ from training.ema import Ema
 from training.errors import RunError
 from training.initializers import initialize
 from training.steps import GanStep
+from zoo.errors import one_line
 from zoo.nets import dcgan
 
 
@@ -55,7 +56,7 @@ class TrainingState:
             "ema": self.ema.module.state_dict(),
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
-            "rng": {"torch": torch.get_rng_state()},
+            "rng": {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -71,6 +72,16 @@ class TrainingState:
             self.g_optimizer.load_state_dict(state["g_optimizer"])
             self.d_optimizer.load_state_dict(state["d_optimizer"])
             torch.set_rng_state(state["rng"]["torch"])
+            if torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(state["rng"]["cuda"])
             self.itr = state["itr"]
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise RunError(f"the checkpoint does not fit this recipe: {error}") from error
+            raise RunError(f"the checkpoint does not fit this recipe: {one_line(error)}") from error
+        self._apply_optimizer_settings()
+
+    def _apply_optimizer_settings(self) -> None:
+        """A resumed run may have other settings than the checkpoint, which restored its own."""
+        adam = self.recipe.optimizer
+        for optimizer, lr in ((self.g_optimizer, adam.g_lr), (self.d_optimizer, adam.d_lr)):
+            for group in optimizer.param_groups:
+                group.update(lr=lr, betas=adam.betas, eps=adam.eps)

@@ -7,6 +7,8 @@ import signal
 import sys
 from types import FrameType
 
+_STDERR = 2
+
 
 class StopRequest:
     """While entered, SIGINT and SIGTERM set `requested`; a second one ends the process at once.
@@ -32,7 +34,9 @@ class StopRequest:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.requested:
+            if sys.stderr.isatty():
+                os.write(_STDERR, b"\x1b[?25h")  # the progress bar had hidden the cursor
             os._exit(128 + number)
         self.requested = True
         # os.write, because a signal may arrive while sys.stderr is being written to.
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{self._message}\n".encode())
+        os.write(_STDERR, f"\n{self._message}\n".encode())

@@ -17,6 +17,7 @@ one table. A message names the value, what is allowed and, where there is one, t
 from __future__ import annotations
 
 _SHOWN = 80  # characters of a value that a message repeats
+_LINE = 200  # characters of a library's message that one of ours repeats
 
 
 class GanagerieError(Exception):
@@ -59,6 +60,12 @@ class BackendError(GanagerieError):
 
 class ExportError(GanagerieError):
     """An exported graph disagrees with the network that it came from."""
+
+
+def one_line(error: BaseException) -> str:
+    """A library's message on one line, cut if it goes on; its type where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LINE else f"{text[:_LINE]}…"
 
 
 def shown(value: object) -> str:

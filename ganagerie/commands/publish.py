@@ -50,7 +50,6 @@ def publish(
 
     require_training("publish")
 
-    from training import provenance
     from training.publish import Publication, publish
     from zoo.card import NAME_PATTERN, VERSION_PATTERN
     from zoo.errors import InvalidRequest
@@ -59,9 +58,9 @@ def publish(
     for field, value, pattern in patterns:
         if not re.fullmatch(pattern, value):
             raise InvalidRequest(field, f"{value!r} does not match {pattern}")
-    if provenance.read(run)["finished"] is None:
-        typer.echo("note: this run has not reached the end of its recipe", err=True)
     entry = publish(run, zoo, Publication(name, version, license_, limits, weights.value))
+    if entry.card.provenance.finished is None:
+        typer.echo("note: this run has not reached the end of its recipe", err=True)
     parity = entry.card.parity
     if parity is not None:
         typer.echo(

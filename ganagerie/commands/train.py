@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -50,8 +51,8 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in --out from its newest checkpoint; on CPU the weights are "
-            "the very ones of an uninterrupted run.",
+            help="Go on with the run in --out from its newest checkpoint; on a CPU, with as many "
+            "threads as before, to the very weights of an uninterrupted run.",
         ),
     ] = False,
     overrides: Annotated[
@@ -109,6 +110,13 @@ def train(
     else:
         typer.echo(
             f"stopped at iteration {outcome.itr:,} of {outcome.total:,}, saved. Go on with:\n"
-            f"  ganagerie train {recipe} --out {folder} --resume",
+            f"  {_resume_command(recipe, data, folder, device)}",
             err=True,
         )
+
+
+def _resume_command(recipe: str, data: Path, out: Path, device: Device) -> str:
+    words = ["ganagerie", "train", recipe, "--data", str(data), "--out", str(out), "--resume"]
+    if device is not Device.auto:
+        words += ["--device", device.value]
+    return shlex.join(words)
