@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
-from server.config import ServeConfig
+from server.config import ServeConfig, misspelt_settings
 from server.errors import BindError
 from server.health import HealthService
 from server.http.probes import HttpServer, listen, probes_app
@@ -49,7 +50,7 @@ class App:
         self._telemetry = Telemetry()
         self._residency = Residency(config, self._telemetry.batch)
         self._telemetry.watch_queues(
-            lambda: [(r.card, r.batcher.waiting) for r in self._residency.models.values()]
+            lambda: [(r.card, r.batcher.waiting) for r in self._residency.loaded()]
         )
         self._serving = False
         self._health = HealthService(_SERVICES)
@@ -75,10 +76,12 @@ class App:
         self._http_task = asyncio.create_task(self._http.serve([http_socket]))
         await asyncio.to_thread(self._residency.load, catalog)
         try:
-            self._report_models(catalog)
+            self._report_models()
         except ZooError:
             await self._stop(grace_s=0)
             raise
+        gc.collect()
+        gc.freeze()  # what has been loaded is here to stay: later collections pass over it
         self._health.set_serving(True)
         self._serving = True
         self.grpc_address = _address(self._config.host, port)
@@ -133,13 +136,13 @@ class App:
             address = _address(config.host, config.http_port)
             raise BindError(_taken("--http-port", address)) from error
 
-    def _report_models(self, catalog: Catalog) -> None:
-        problems = [*catalog.broken.values(), *self._residency.failed.values()]
-        for problem in problems:
-            _log.error("model unavailable", reason=problem)
+    def _report_models(self) -> None:
+        failed = self._residency.failed
+        for model, reason in failed.items():
+            _log.error("model unavailable", model=model, reason=reason)
         if not self._residency.models:
-            why = "; ".join(problems) or f"{self._config.zoo} holds no models"
-            raise ZooError(f"nothing to serve: {why}")
+            problems = "; ".join(f"{model}: {reason}" for model, reason in failed.items())
+            raise ZooError(f"nothing to serve: {problems or f'{self._config.zoo} holds no models'}")
 
 
 async def serve(config: ServeConfig) -> None:
@@ -149,6 +152,8 @@ async def serve(config: ServeConfig) -> None:
         GanagerieError: what `App.start` raises.
     """
     configure_logging(config.log_format)
+    for name, meant in misspelt_settings().items():
+        _log.warning("environment variable is not a setting", name=name, did_you_mean=meant)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

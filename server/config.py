@@ -5,6 +5,7 @@ Precedence: command-line flag, then environment variable `GANAGERIE_<NAME>`, the
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Literal
@@ -31,7 +32,7 @@ class ServeConfig(BaseSettings):
         "auto", description="auto: CUDA where it works, else CPU. cuda: fail without it."
     )
     max_count: int = Field(4096, ge=1, le=65536, description="Most images that a request may ask.")
-    max_batch: int = Field(64, ge=1, le=4096, description="Most images computed at once.")
+    max_batch: int = Field(128, ge=1, le=4096, description="Most images computed at once.")
     max_queue_images: int = Field(
         16384, ge=1, description="Most images waiting, per model; more are refused."
     )
@@ -52,3 +53,14 @@ class ServeConfig(BaseSettings):
     def largest_count(self) -> int:
         """Most images in a request: what the queue can never hold is not worth trying again."""
         return min(self.max_count, self.max_queue_images)
+
+
+def misspelt_settings() -> dict[str, str]:
+    """Environment variables that look like a setting but are none, with what was probably meant.
+
+    Others with our prefix are left alone: Kubernetes makes some for a service called ganagerie.
+    """
+    known = [f"GANAGERIE_{name.upper()}" for name in ServeConfig.model_fields]
+    found = (name for name in os.environ if name.startswith("GANAGERIE_") and name not in known)
+    near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.9) for name in found}
+    return {name: matches[0] for name, matches in near.items() if matches}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import structlog
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from server import errors
@@ -26,6 +27,7 @@ _STATUS: dict[type[GanagerieError], grpc.StatusCode] = {
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.NotReady: grpc.StatusCode.UNAVAILABLE,
 }
+Parser = Callable[[bytes], Any]
 _OURS = "/ganagerie.v1."
 
 _log = structlog.get_logger()
@@ -36,6 +38,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
@@ -43,42 +46,59 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Replaces a handler by one that turns errors into status codes."""
-        handler = await continuation(handler_call_details)
         path: str = handler_call_details.method
-        if handler is None or not path.startswith(_OURS):
-            return handler
-        method = path.rsplit("/", 1)[-1]
-        coders = (handler.request_deserializer, handler.response_serializer)
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(method, cast("Any", handler.unary_stream)), *coders
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(method, cast("Any", handler.unary_unary)), *coders
-        )
+        if path not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None or not path.startswith(_OURS):
+                return handler
+            self._wrapped[path] = self._wrap(path.rsplit("/", 1)[-1], handler)
+        return self._wrapped[path]
 
-    def _unary(self, method: str, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-        async def call(request: Any, context: Any) -> Any:
+    def _wrap(self, method: str, handler: Any) -> Handler:
+        # The message is parsed by us, so that bytes that are none get an answer as clear as others.
+        parse, serialize = handler.request_deserializer, handler.response_serializer
+        if handler.response_streaming:
+            streaming = self._streaming(method, handler.unary_stream, parse)
+            return grpc.unary_stream_rpc_method_handler(streaming, None, serialize)
+        unary = self._unary(method, handler.unary_unary, parse)
+        return grpc.unary_unary_rpc_method_handler(unary, None, serialize)
+
+    def _unary(
+        self, method: str, behaviour: Callable[..., Awaitable[Any]], parse: Parser
+    ) -> Callable[..., Any]:
+        async def call(request: bytes, context: Any) -> Any:
             with _Call(self._telemetry, method) as call:
                 try:
-                    return await behaviour(request, context)
+                    return await behaviour(_parsed(request, parse), context)
                 except Exception as error:  # noqa: BLE001  the last door before the client
                     await call.abort(context, error)
 
         return call
 
     def _streaming(
-        self, method: str, behaviour: Callable[..., AsyncIterator[Any]]
+        self,
+        method: str,
+        behaviour: Callable[..., AsyncIterator[Any]],
+        parse: Callable[[bytes], Any],
     ) -> Callable[..., Any]:
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+        async def call(request: bytes, context: Any) -> AsyncIterator[Any]:
             with _Call(self._telemetry, method) as call:
                 try:
-                    async for message in behaviour(request, context):
+                    async for message in behaviour(_parsed(request, parse), context):
                         yield message
                 except Exception as error:  # noqa: BLE001  the last door before the client
                     await call.abort(context, error)
 
         return call
+
+
+def _parsed(request: bytes, parse: Parser) -> Any:
+    try:
+        return parse(request)
+    except DecodeError as error:
+        raise InvalidRequest(
+            "request", f"these {len(request):,} bytes are not the message that this method takes"
+        ) from error
 
 
 class _Call:

@@ -1,7 +1,7 @@
 """PNG for many small images: 8 bits, grey or RGB, no filter, deflate at its fastest.
 
-For a 28x28 image Pillow spends most of its time around the compression, and holds the GIL in it
-(docs/benchmarks.md); this is the part of the format (ISO/IEC 15948) that such an image needs.
+This is the part of the format (ISO/IEC 15948) that such images need, around the deflate of ISA-L;
+docs/decisions/0007 has the reasons and the figures.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import struct
 import zlib
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2}  # channels: grey, RGB
-_DEFLATE_LEVEL = 1
+_DEFLATE_LEVEL = 0  # of 0 to 3; not "stored" as in zlib, but one pass with fixed codes
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -22,12 +23,15 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     height, width, channels = pixels.shape
     rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row led by its filter: none
     rows[:, 1:] = pixels.reshape(height, width * channels)
+    deflated = isal_zlib.compress(rows.data, _DEFLATE_LEVEL)
+    if len(deflated) > rows.nbytes:  # noise: fixed codes make it longer
+        deflated = zlib.compress(rows.data, 0)
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     return b"".join(
         (
             _SIGNATURE,
             _chunk(b"IHDR", header),
-            _chunk(b"IDAT", zlib.compress(rows.data, _DEFLATE_LEVEL)),
+            _chunk(b"IDAT", deflated),
             _END,
         )
     )
@@ -38,7 +42,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
         struct.pack(">I", len(content)),
         kind,
         content,
-        struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))),
+        struct.pack(">I", isal_zlib.crc32(content, isal_zlib.crc32(kind))),
     )
 
 

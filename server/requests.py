@@ -77,7 +77,7 @@ class Plan:
         return self.mixtures[index if len(self.mixtures) > 1 else 0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FinishedImage:
     """One image of a request, encoded."""
 

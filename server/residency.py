@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from server.batching import Batcher, BatchTimes
 from server.config import ServeConfig
@@ -54,11 +56,18 @@ class Residency:
                 mixture = [((0, 1.0),)] if entry.card.classes else None
                 generator.generate([0], [None], mixture)
             except Exception as error:  # noqa: BLE001  one broken model must not stop the others
-                known = isinstance(error, GanagerieError)
-                self.failed[reference] = str(error) if known else repr(error)
+                reason = str(error) if isinstance(error, GanagerieError) else repr(error)
+                self._fail(reference, entry.folder, reason)
             else:
                 self.models[reference] = self._settle(entry.card, generator)
+        for folder, reason in catalog.broken.items():
+            self._references.append(folder.name)
+            self._fail(folder.name, folder, reason)
         self.ready = True
+
+    def _fail(self, reference: str, folder: Path, reason: str) -> None:
+        # Clients read the reason: where the zoo lies on this machine is none of their business.
+        self.failed[reference] = reason.replace(f"{folder}{os.sep}", "").replace(str(folder), "it")
 
     def resolve(self, reference: str) -> Resident:
         """The loaded model called `name` (its newest version) or `name@version`.
@@ -87,6 +96,10 @@ class Residency:
         """
         self._require_ready()
         return [resident.card for resident in self.models.values()]
+
+    def loaded(self) -> list[Resident]:
+        """What has been loaded so far; safe while `load` runs in another thread."""
+        return list(self.models.values())
 
     def close(self) -> None:
         """Lets every batcher finish."""

@@ -10,12 +10,13 @@ Errors are gRPC status codes with a message for people; INVALID_ARGUMENT also ca
 google.rpc.BadRequest in its details, whose `field` is the path of the offending field, such as
 `conditions[2].mixture.classes[0].weight`.
 
-  INVALID_ARGUMENT    a value that cannot be: names the field, the value and what is allowed
-  NOT_FOUND           no such model; lists what there is
-  RESOURCE_EXHAUSTED  the queue is full: try again later
-  DEADLINE_EXCEEDED   the caller's deadline passed; what was still queued is never computed
-  UNAVAILABLE         the server is starting or stopping: safe to retry
-  INTERNAL            a defect of the server; its log has the details, the answer has none
+  INVALID_ARGUMENT     a value that cannot be: names the field, the value and what is allowed
+  NOT_FOUND            no such model; lists what there is
+  FAILED_PRECONDITION  the model is in the zoo but could not be loaded; says why
+  RESOURCE_EXHAUSTED   the queue is full: try again later
+  DEADLINE_EXCEEDED    the caller's deadline passed; what was still queued is never computed
+  UNAVAILABLE          the server is starting or stopping: safe to retry
+  INTERNAL             a defect of the server; its log has the details, the answer has none
 
 Beside these services the server speaks grpc.health.v1 (Check and Watch; the names are "",
 "ganagerie.v1.ImageGeneration" and "ganagerie.v1.Zoo") and server reflection (grpcurl works).

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from ganagerie import cli
-from server.config import ServeConfig
+from server.config import ServeConfig, misspelt_settings
 from tests.server.calls import connect
 from tests.serving import server_in_thread
 from zoo.catalog import BUNDLED
@@ -64,7 +64,7 @@ def test_defaults_are_for_one_machine(serve: Command) -> None:
         "zoo": BUNDLED,
         "device": "auto",
         "max_count": 4096,
-        "max_batch": 64,
+        "max_batch": 128,
         "max_queue_images": 16384,
         "runners": len(os.sched_getaffinity(0)),
         "grace_s": 30.0,
@@ -219,3 +219,12 @@ def test_a_request_that_the_queue_can_never_hold_is_not_told_to_try_again(toy_zo
         except grpc.RpcError as error:
             code = error.code().name
     assert code in {"OK", "INVALID_ARGUMENT"}
+
+
+def test_a_misspelt_variable_is_found_and_foreign_ones_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GANAGERIE_MAX_BACTH", "4")
+    monkeypatch.setenv("GANAGERIE_MAX_COUNT", "4")
+    monkeypatch.setenv("GANAGERIE_SERVICE_HOST", "10.0.0.1")  # as Kubernetes sets it
+    assert misspelt_settings() == {"GANAGERIE_MAX_BACTH": "GANAGERIE_MAX_BATCH"}

@@ -97,7 +97,8 @@ def test_images_and_batches_are_counted_by_model(counted: Running) -> None:
         stubs.generate("letters", count=20)
         list(stubs.stream("letters", count=4))
         stubs.generate("colour")
-    assert metric(counted.http, "ganagerie_images_total", model="letters") == 24
+    labels = {"model": "letters", "version": "1.0.0"}
+    assert metric(counted.http, "ganagerie_images_total", **labels) == 24
     assert metric(counted.http, "ganagerie_images_total", model="colour") == 1
     # One runner and at most 8 a batch: 8, 8, 4 and 4.
     assert metric(counted.http, "ganagerie_batch_images_count", model="letters") == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -158,8 +159,16 @@ def test_a_zoo_of_broken_models_says_what_is_wrong_with_each(tmp_path: Path) -> 
     assert (ended.returncode, ended.stdout) == (2, "")
     *events, error = ended.stderr.splitlines()
     assert [json.loads(line)["event"] for line in events] == ["model unavailable"] * 2
-    assert error.startswith(f"error: nothing to serve: {tmp_path / 'senseless' / 'card.json'}: ")
-    assert "the file was altered or only partly copied" in error
+    assert error.startswith("error: nothing to serve: altered@1.0.0: generator.onnx: sha256 is ")
+    assert "; senseless: card.json: card: Invalid JSON: " in error
+
+
+def test_nobody_else_can_listen_on_the_port(toy_server: Running) -> None:
+    host, _, port = toy_server.grpc.rpartition(":")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with pytest.raises(OSError, match="Address already in use"):
+            other.bind((host, int(port)))
 
 
 def queued(running: Running, model: str = "letters") -> float:
