@@ -19,7 +19,7 @@ from benchmarks.machine import cpu_s, describe, resident_mib
 from tests.serving import server_process
 from zoo.catalog import BUNDLED, Catalog
 
-_BATCHES = (16, 32, 64)
+_BATCHES = (16, 64, 128)
 
 
 def _json_of(module: str, *arguments: object) -> Any:

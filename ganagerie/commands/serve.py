@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from typing import Annotated, Any
 
@@ -38,9 +37,11 @@ def serve(**flags: Any) -> None:
         source = f"--{name.replace('_', '-')}" if name in given else f"GANAGERIE_{name.upper()}"
         raise InvalidRequest(source, f"{problem['input']!r}: {problem['msg']}") from error
 
+    import uvloop
+
     from server.app import serve as run
 
-    asyncio.run(run(config))
+    uvloop.run(run(config))
 
 
 def _flags() -> inspect.Signature:

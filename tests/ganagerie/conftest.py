@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from ganagerie import AsyncClient, Client, GeneratedImage
 from ganagerie.cli import main
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
+from tests.gate import Gate
+from tests.server.calls import metric as read_metric
 from tests.serving import Running, server_in_thread
 from tests.toys import write_toy
 
@@ -193,18 +194,24 @@ def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def busy_server(toy_zoo: Path) -> Iterator[Running]:
-    """A server whose queues hold four images."""
-    with server_in_thread(toy_zoo, max_queue_images=4) as running:
+@pytest.fixture
+def busy_server(toy_zoo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """A server that is held up, with two images of `letters` waiting and room for two more."""
+    gate = Gate(monkeypatch)
+    limits = {"runners": 1, "max_batch": 2, "max_queue_images": 4}
+    with server_in_thread(toy_zoo, **limits) as running, Client(running.grpc) as other:
+        gate.close()
+        caller = threading.Thread(target=other.generate, args=("letters",), kwargs={"count": 4})
+        caller.start()
+        gate.wait()  # two of the four are with the runner now
         yield running
+        gate.open()
+        caller.join()
 
 
 def metric(running: Running, name: str) -> float:
     """One figure of /metrics, over all models."""
-    with urllib.request.urlopen(f"http://{running.http}/metrics") as page:
-        lines = page.read().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+    return read_metric(running.http, name)
 
 
 def wait_for_empty_queue(running: Running) -> None:

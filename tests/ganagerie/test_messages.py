@@ -93,7 +93,7 @@ def test_long_values_are_cut() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(InvalidRequest) as raised:
         client.generate("any", format="x" * 1000)  # type: ignore[arg-type]  # that is the point
     assert str(raised.value) == (
-        f"format: '{'x' * 79}… (1,002 characters) is unknown; allowed: png, jpeg, webp, raw"
+        f"format: '{'x' * 79}… (1,000 characters) is unknown; allowed: png, jpeg, webp, raw"
     )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import http.client
 import io
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -21,8 +20,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
-from zoo.generator import Generator, Mixture
-from zoo.latents import Truncation
 
 TIMEOUT_S = 10.0
 
@@ -139,46 +136,3 @@ def pixels(data: bytes) -> NDArray[np.uint8]:
     """A decoded image as uint8 [H, W, C]."""
     decoded = np.asarray(Image.open(io.BytesIO(data)))
     return decoded if decoded.ndim == 3 else decoded[:, :, None]
-
-
-class Gate:
-    """Stands before every generator of this process: open, closed, or broken."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._open = threading.Event()
-        self._open.set()
-        self._arrived = threading.Semaphore(0)
-        self.failure = ""  # if set, every batch fails with these words
-        self.seeds: list[int] = []
-        real = Generator.generate
-
-        def generate(
-            generator: Generator,
-            seeds: Sequence[int],
-            truncations: Sequence[Truncation | None],
-            mixtures: Sequence[Mixture] | None = None,
-        ) -> NDArray[np.uint8]:
-            self.seeds += seeds
-            self._arrived.release()
-            assert self._open.wait(TIMEOUT_S)
-            if self.failure:
-                raise RuntimeError(self.failure)
-            return real(generator, seeds, truncations, mixtures)
-
-        monkeypatch.setattr(Generator, "generate", generate)
-
-    def close(self) -> None:
-        """From now on batches stop here."""
-        while self._arrived.acquire(blocking=False):
-            pass
-        self.seeds.clear()
-        self._open.clear()
-
-    def wait(self, batches: int = 1) -> None:
-        """Until so many batches have arrived since `close`."""
-        for _ in range(batches):
-            assert self._arrived.acquire(timeout=TIMEOUT_S)
-
-    def open(self) -> None:
-        """Lets everything pass."""
-        self._open.set()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.calls import Gate, Stubs, connect
+from tests.gate import Gate
+from tests.server.calls import Stubs, connect
 from tests.serving import Running, server_in_thread
 from tests.toys import write_toy
 

@@ -10,7 +10,8 @@ import grpc
 import pytest
 
 from protos.v1 import ganagerie_pb2 as pb
-from tests.server.calls import Gate, Stubs, connect, fetch, metric, refusal, until
+from tests.gate import Gate
+from tests.server.calls import Stubs, connect, fetch, metric, refusal, until
 from tests.serving import Running, server_in_thread
 
 

@@ -11,7 +11,8 @@ import pytest
 import structlog
 
 from server.telemetry import configure_logging
-from tests.server.calls import Gate, Refusal, Stubs, metric
+from tests.gate import Gate
+from tests.server.calls import Refusal, Stubs, metric
 from tests.serving import Running
 
 

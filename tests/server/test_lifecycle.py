@@ -18,7 +18,8 @@ import pytest
 import structlog.testing
 
 from protos.v1 import ganagerie_pb2 as pb
-from tests.server.calls import TIMEOUT_S, Gate, Stubs, connect, fetch, metric, refusal, until
+from tests.gate import Gate
+from tests.server.calls import TIMEOUT_S, Stubs, connect, fetch, metric, refusal, until
 from tests.serving import Running, server_in_thread, server_process
 from tests.toys import write_toy
 
