@@ -15,12 +15,17 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 from server.errors import NotReady, QueueFull
 from server.requests import FinishedImage, Plan
-from zoo.generator import Generator
+from zoo.generator import Generator, Mixture
+from zoo.latents import Truncation
 
 _TURN = 16  # images that one request puts into a batch before the next one has its turn
 
@@ -172,34 +177,49 @@ class Batcher:
                     self._jobs.append(job)
             return batch
 
-    def _compute(self, batch: list[tuple[_Job, range]]) -> list[tuple[_Job, _Result]]:
+    def _compute(self, batch: list[tuple[_Job, range]]) -> Results:
         taken_s = time.perf_counter()
-        images = [(job, index) for job, indices in batch for index in indices]
-        seeds = [job.plan.seed + index for job, index in images]
-        mixtures = [job.plan.mixture(index) for job, index in images]
-        pixels = self._generator.generate(
-            seeds,
-            [job.plan.truncation for job, _ in images],
-            [m for m in mixtures if m is not None] if self._generator.card.classes else None,
-        )
+        seeds: list[int] = []
+        truncations: list[Truncation | None] = []
+        mixtures: list[Mixture] = []
+        for job, indices in batch:
+            seeds += range(job.plan.seed + indices.start, job.plan.seed + indices.stop)
+            truncations += [job.plan.truncation] * len(indices)
+            mixtures += filter(None, map(job.plan.mixture, indices))
+        pixels = self._generator.generate(seeds, truncations, mixtures or None)
         computed_s = time.perf_counter()
-        finished: dict[_Job, list[FinishedImage]] = {job: [] for job, _ in batch}
-        for (job, index), seed, mixture, image in zip(images, seeds, mixtures, pixels, strict=True):
+        results: Results = []
+        made = iter(pixels)
+        for job, indices in batch:
+            images = list(islice(made, len(indices)))
             if not job.cancelled:
-                data = job.plan.encoding.encode(image)
-                finished[job].append(FinishedImage(index, seed, mixture, data))
-        oldest_s = min(job.submitted_s for job, _ in batch)
-        encode_s = time.perf_counter() - computed_s
-        self._observe(BatchTimes(len(images), taken_s - oldest_s, computed_s - taken_s, encode_s))
-        return list(finished.items())
+                results.append((job, _encode(job.plan, indices, images)))
+        self._observe(
+            BatchTimes(
+                images=len(seeds),
+                queue_s=taken_s - min(job.submitted_s for job, _ in batch),
+                compute_s=computed_s - taken_s,
+                encode_s=time.perf_counter() - computed_s,
+            )
+        )
+        return results
 
 
-_Result = list[FinishedImage] | Exception
+def _encode(plan: Plan, indices: range, images: Iterable[NDArray[np.uint8]]) -> list[FinishedImage]:
+    encode, mixture, seed = plan.encoding.encode, plan.mixture, plan.seed
+    return [
+        FinishedImage(i, seed + i, mixture(i), encode(image))
+        for i, image in zip(indices, images, strict=True)
+    ]
 
 
-def _hand_over(results: list[tuple[_Job, _Result]]) -> None:
+Results = list[tuple[_Job, list[FinishedImage] | Exception]]
+
+
+def _hand_over(results: Results) -> None:
     def put() -> None:
         for job, result in results:
             job.results.put_nowait(result)
 
-    results[0][0].loop.call_soon_threadsafe(put)
+    if results:
+        results[0][0].loop.call_soon_threadsafe(put)

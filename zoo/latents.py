@@ -66,8 +66,10 @@ def uniforms(seed: int, n: int, purpose: int = _LATENT) -> NDArray[np.float64]:
         n: how many.
         purpose: which of the seed's independent streams.
     """
-    # The raw words are used, not Generator.random: numpy promises that these never change (NEP 19).
-    words = _philox(seed, purpose).random_raw(n)
+    return _centred(_philox(seed, purpose).random_raw(n))
+
+
+def _centred(words: NDArray[np.uint64]) -> NDArray[np.float64]:
     # 52 bits and a half: exact in float64, and neither 0 nor 1, where the inverse CDF is infinite.
     centred: NDArray[np.float64] = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return centred
@@ -76,6 +78,7 @@ def uniforms(seed: int, n: int, purpose: int = _LATENT) -> NDArray[np.float64]:
 def _philox(seed: int, purpose: int) -> np.random.Philox:
     """This thread's generator at the start of the stream that the key (seed, purpose) names.
 
+    Its raw words are used, not `Generator.random`: numpy promises that these never change (NEP 19).
     Moving one generator costs a quarter of making one, which gathers entropy first.
     """
     if not hasattr(_thread, "philox"):
@@ -100,7 +103,10 @@ def latents(
         truncations: one an image; None is the full normal distribution.
         dim: length of z.
     """
-    u = np.stack([uniforms(seed, dim) for seed in seeds])
+    words = np.empty((len(seeds), dim), np.uint64)
+    for row, seed in zip(words, seeds, strict=True):
+        row[:] = _philox(seed, _LATENT).random_raw(dim)
+    u = _centred(words)
     bounds = np.array([[np.inf if t is None else t.bound] for t in truncations])
     factors = np.array([[1.0 if t is None else t.factor] for t in truncations])
     low = ndtr(-bounds)
