@@ -30,8 +30,8 @@ from zoo.errors import ZooError
 from zoo.runtime import load_runtime
 
 _SERVICES = [service.full_name for service in pb.DESCRIPTOR.services_by_name.values()]
-# A runner that comes back from onnxruntime wants the GIL at once: at Python's 5 ms it waits while the
-# event loop answers, and a core is idle (+2% images/s measured, docs/log.md).
+# A runner that comes back from onnxruntime wants the GIL at once: at Python's 5 ms it waits while
+# the event loop answers, and a core is idle (docs/log.md has the figures).
 _SWITCH_INTERVAL_S = 1e-4
 _NO_PORT_SHARING = ("grpc.so_reuseport", 0)  # else a second server takes half of the calls
 
