@@ -71,7 +71,5 @@ def one_line(error: BaseException) -> str:
 def shown(value: object) -> str:
     """A value as an error message repeats it: its repr, cut if somebody sent a novel."""
     text = repr(value)
-    if len(text) <= _SHOWN:
-        return text
     length = len(value) if isinstance(value, str) else len(text)
-    return f"{text[:_SHOWN]}… ({length:,} characters)"
+    return text if length <= _SHOWN else f"{text[:_SHOWN]}… ({length:,} characters)"

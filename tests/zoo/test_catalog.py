@@ -92,8 +92,8 @@ def test_at_most_twenty_models_are_listed() -> None:
 
 
 def test_a_long_reference_is_cut_in_the_message() -> None:
-    assert str(not_found("x" * 78, [])) == f"no model '{'x' * 78}'. There is: nothing"
-    assert str(not_found("x" * 79, [])) == (
+    assert str(not_found("x" * 80, [])) == f"no model '{'x' * 80}'. There is: nothing"
+    assert str(not_found("x" * 81, [])) == (
         f"no model '{'x' * 79}… (81 characters). There is: nothing"
     )
 
