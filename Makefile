@@ -30,9 +30,11 @@ format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
 protos: $(VENV)/.dev  ## regenerate the gRPC stubs
 	$(BIN)/python -m protos.generate
 
-bench: $(VENV)/.dev  ## measure the server against plain onnxruntime, and its start
+bench: $(VENV)/.dev  ## measure what docs/benchmarks.md records: some minutes, an idle machine
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.image_parts
+	$(BIN)/python -m benchmarks.training_step
 
 clean:  ## remove the environment and everything that tools left behind
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
