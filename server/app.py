@@ -84,8 +84,6 @@ class App:
         except ZooError:
             await self._stop(grace_s=0)
             raise
-        gc.collect()
-        gc.freeze()  # what has been loaded is here to stay: later collections pass over it
         self._health.set_serving(True)
         self._serving = True
         self.grpc_address = _address(self._config.host, port)
@@ -171,6 +169,8 @@ async def serve(config: ServeConfig) -> None:
         loop.add_signal_handler(number, on_signal, number)
     app = App(config)
     await app.start()
+    gc.collect()
+    gc.freeze()  # what has been loaded is here to stay: later collections pass over it
     await stop.wait()
     await app.drain()
 
