@@ -53,10 +53,7 @@ def main() -> None:
         assert server.process is not None
         pid = server.process.pid
         for round_ in range(1, options.rounds + 1):
-            ceilings = {
-                b: _json_of("ceiling", onnx, options.seconds / 2, b)
-                for b in {options.images, *_BATCHES}
-            }
+            ceilings = {b: _json_of("ceiling", onnx, options.seconds / 2, b) for b in batches}
             batch = max(ceilings, key=lambda b: float(ceilings[b]))
             before_s = cpu_s(pid)
             load = _json_of(
