@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -172,8 +171,3 @@ def parse_reference(reference: str) -> tuple[str, str | None]:
     """Splits `name` or `name@version`; the version is None where it is not given."""
     name, separator, version = reference.partition("@")
     return name, version if separator else None
-
-
-def is_version(text: str) -> bool:
-    """Whether `text` is a version that a card may have."""
-    return re.fullmatch(VERSION_PATTERN, text) is not None

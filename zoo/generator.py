@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 Mixture = tuple[tuple[int, float], ...]
 """Classes of one image with their weights: (class index, weight) pairs; the weights sum to one."""
 
-_KNOWN_INPUTS = ("z", "class_weights", "truncation")
-
 
 class Generator:
     """Makes images of one model.
@@ -126,7 +124,7 @@ def _check_contract(card: Card, session: onnxruntime.InferenceSession) -> frozen
             raise ArtifactError(
                 f"{card.reference}: the graph's {kind} are {found}, the card promises {wanted}"
             )
-    return frozenset(inputs) & frozenset(_KNOWN_INPUTS)
+    return frozenset(inputs)
 
 
 def _signature(node: Any) -> tuple[str, list[str | int]]:
