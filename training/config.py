@@ -37,11 +37,29 @@ class DcganConfig(_Frozen):
     linear_batch_norm: bool = True
 
 
+class BigGanConfig(_Frozen):
+    """Shape of the BigGAN in `zoo/nets/biggan.py`; channels and classes are the data's."""
+
+    architecture: Literal["biggan"]
+    resolution: Literal[28, 32, 64, 128, 256, 512]
+    ch: Positive = Field(96, description="width multiplier")
+    z_dim: Positive = 120
+    shared_dim: int = Field(128, ge=0, description="length of the shared class embedding; 0: none")
+    hierarchical_z: bool = True
+    attention: tuple[Positive, ...] = Field((), description="sides that self-attention follows")
+    spectral_norm_g: bool = True
+
+
+NetworkConfig = Annotated[DcganConfig | BigGanConfig, Field(discriminator="architecture")]
+
+
 class InitializerConfig(_Frozen):
     """How weights start; see `training/initializers.py`."""
 
-    name: Literal["normal"] = "normal"
-    std: float = Field(0.02, gt=0)
+    name: Literal["normal", "truncated-normal", "orthogonal", "glorot-uniform"] = "normal"
+    gain: float = Field(1.0, gt=0)
+    std: float = Field(0.02, gt=0, description="of the two normal ones")
+    batch_norm_std: float = Field(0.0, ge=0, description="of batch-norm gains around 1")
 
 
 class OptimizerConfig(_Frozen):
@@ -51,6 +69,12 @@ class OptimizerConfig(_Frozen):
     d_lr: float = Field(2e-4, gt=0)
     betas: tuple[Beta, Beta] = (0.5, 0.999)
     eps: float = Field(1e-8, gt=0)
+
+
+class PenaltyConfig(_Frozen):
+    """What is added to the losses; see `training/regularizers.py`. 0 switches off."""
+
+    orthogonal: float = Field(0.0, ge=0, description="of G's weights, without the diagonal")
 
 
 class EmaConfig(_Frozen):
@@ -66,15 +90,22 @@ class Recipe(_Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = Field(1, ge=0, lt=2**63)
     dataset: Literal["emnist-balanced"] = "emnist-balanced"
-    network: DcganConfig = DcganConfig()
+    network: NetworkConfig = DcganConfig()
+    loss: Literal["non-saturating", "hinge"] = "non-saturating"
     initializer: InitializerConfig = InitializerConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    penalties: PenaltyConfig = PenaltyConfig()
     ema: EmaConfig = EmaConfig()
     epochs: int = Field(gt=0, description="passes over the training images")
     max_itr: int | None = Field(None, gt=0, description="stop earlier, after this many iterations")
-    batch_size: int = Field(128, gt=1, description="batch norm needs at least two images")
+    batch_size: int = Field(128, gt=1, description="of one update of a network")
+    d_steps: int = Field(1, gt=0, description="updates of D for each update of G")
+    accumulations: int = Field(1, gt=0, description="parts that a batch is computed in")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16: forward and backward under autocast; weights stay fp32"
+    )
+    fused_resampling: bool = Field(
+        True, description="up- or downsampling and its convolution as one; the same function"
     )
     log_every: Positive = 50
     sample_every: Positive = 500

@@ -21,6 +21,8 @@ from zoo.errors import one_line
 # Domains of the Philox key, so that no two kinds of random numbers share a stream.
 _ORDER: Final = 1
 _NOISE: Final = 2
+_CLASS: Final = 3
+_G_NOISE: Final = 4
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,28 @@ class BatchOrder:
 
 def noise(seed: int, itr: int, n: int, z_dim: int) -> Tensor:
     """Latents of iteration `itr`: N(0, 1), float32 [n, z_dim], a function of (seed, itr)."""
-    z = _philox(seed, _NOISE, itr).standard_normal((n, z_dim), dtype=np.float32)
+    return _normal(seed, _NOISE, itr, n, z_dim)
+
+
+def g_noise(seed: int, itr: int, n: int, z_dim: int) -> Tensor:
+    """Latents like those of `noise` and independent of them, for updates of G on its own."""
+    return _normal(seed, _G_NOISE, itr, n, z_dim)
+
+
+def classes(seed: int, counter: int, n: int, n_classes: int) -> Tensor:
+    """Classes of fakes, drawn uniformly: int64 [n], a function of (seed, counter)."""
+    return torch.from_numpy(_philox(seed, _CLASS, counter).integers(n_classes, size=n))
+
+
+def to_range(images: Tensor, pixel_range: tuple[float, float]) -> Tensor:
+    """uint8 [N, C, H, W] to float32, 0 and 255 becoming the ends of `pixel_range`."""
+    low, high = pixel_range
+    return images.float().mul_((high - low) / 255.0).add_(low)
+
+
+def _normal(seed: int, domain: int, counter: int, n: int, z_dim: int) -> Tensor:
+    z = _philox(seed, domain, counter).standard_normal((n, z_dim), dtype=np.float32)
     return torch.from_numpy(z)
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 [N, C, H, W] to float32 in [0, 1]."""
-    return images.float().div_(255.0)
 
 
 def _philox(seed: int, domain: int, counter: int) -> np.random.Generator:

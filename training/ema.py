@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from training.config import EmaConfig
+from training.steps import Inputs
 
 
 class Ema:
@@ -34,14 +36,15 @@ class Ema:
 
 
 @torch.no_grad()
-def standing_statistics(generator: nn.Module, latents: list[Tensor]) -> None:
+def standing_statistics(generator: nn.Module, batches: Iterable[Inputs]) -> None:
     """Re-estimates batch-norm statistics in place: the mean over batches (BigGAN, appendix C.1).
 
     Leaves `generator` in evaluation mode.
 
     Args:
-        generator: called with each batch of latents.
-        latents: batches float32 [N, z_dim], drawn as they will be when the generator serves.
+        generator: called with each batch.
+        batches: arguments of the generator (latents float32 [N, z_dim], then class weights where
+            there are classes), drawn as they will be when it serves.
     """
     norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -50,8 +53,8 @@ def standing_statistics(generator: nn.Module, latents: list[Tensor]) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average instead of an exponential one
         norm.train()
-    for z in latents:
-        generator(z)
+    for inputs in batches:
+        generator(*inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     generator.eval()

@@ -12,6 +12,7 @@ from training.config import Recipe
 from training.data import BatchOrder, ImageSet
 from training.errors import RunError
 from training.loop import total_itr, train
+from training.networks import subject_of
 from training.progress import TrainingProgress
 from training.runlog import CHECKPOINTS, RunLog
 from training.state import TrainingState
@@ -19,7 +20,7 @@ from training.stopping import StopRequest
 from zoo.errors import one_line
 
 # What the iterations that are already done depend on.
-_FIXED = ("name", "seed", "dataset", "network", "initializer", "batch_size")
+_FIXED = ("name", "seed", "dataset", "network", "initializer", "batch_size", "d_steps")
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ def launch(
         TrainingError: whatever is in the way; nothing that was saved is lost.
     """
     BatchOrder(len(data), recipe.batch_size, recipe.seed)  # before anything is written
-    state = TrainingState(recipe, device)
+    state = TrainingState(recipe, device, subject_of(data))
     resume_at = _restore(state, out) if resume else None
-    total = total_itr(recipe.epochs, len(data) // recipe.batch_size, recipe.max_itr)
+    total = total_itr(recipe, len(data))
     with (
         StopRequest("stopping: saving a checkpoint (press Ctrl-C again to exit at once)") as stop,
         RunLog(out, recipe, resume_at) as log,

@@ -10,15 +10,19 @@ from typing import Any
 import torch
 
 from training import checkpoint
-from training.data import BatchOrder, ImageSet, noise, to_unit_range
+from training.batches import BatchSource
+from training.data import ImageSet
 from training.ema import standing_statistics
+from training.config import Recipe
 from training.errors import DivergedError
 from training.progress import TrainingProgress
 from training.runlog import RunLog
 from training.state import TrainingState
+from training.steps import Inputs
 from training.stopping import StopRequest
 
-_GRID = 64  # images in a sample grid
+_COLUMNS, _ROWS = 8, 8  # of a sample grid; with classes, a row a class up to
+_MOST_ROWS = 50
 _GRID_STATISTICS = 8  # batches of 128 that batch norm is re-estimated from, for a grid
 
 
@@ -31,15 +35,13 @@ def train(
         DivergedError: a loss is not finite; the newest checkpoint is from before.
     """
     recipe, device = state.recipe, next(state.generator.parameters()).device
-    order = BatchOrder(len(data), recipe.batch_size, recipe.seed)
-    total = total_itr(recipe.epochs, order.batches_per_epoch, recipe.max_itr)
-    fixed_z = noise(recipe.seed, 2**62, _GRID, recipe.network.z_dim).to(device)
-    meter = _Meter(recipe.batch_size)
+    source = BatchSource(recipe, data, state.generator.pixel_range, device)
+    total = total_itr(recipe, len(data))
+    grid = source.samples(_COLUMNS, min(source.n_classes, _MOST_ROWS) or _ROWS)
+    meter = _Meter(source.images_per_itr)
 
     while state.itr < total:
-        real = to_unit_range(data.images[order.indices(state.itr)].to(device))
-        z = noise(recipe.seed, state.itr, recipe.batch_size, recipe.network.z_dim).to(device)
-        outcome = state.step(real, z)
+        outcome = state.step(source.draw(state.itr))
         state.itr += 1
         state.ema.update(state.itr)
         meter.add()
@@ -52,52 +54,48 @@ def train(
         if log_now or save:
             _refuse_divergence(state.itr, outcome)  # before anything is written
         if log_now:
-            record = _record(state.itr, order.batches_per_epoch, recipe.batch_size, outcome, meter)
+            record = _record(state.itr, source, outcome, meter)
             log.metrics(record)
             progress.update(record)
         if state.itr % recipe.sample_every == 0 or last:
-            log.samples(state.itr, _sample(state, fixed_z))
+            log.samples(state.itr, _sample(state, source, grid), _COLUMNS)
         if save:
             checkpoint.save(log.checkpoints, state.itr, state.state_dict(), recipe.keep_checkpoints)
         if stopping:
             break
 
 
-def total_itr(epochs: int, batches_per_epoch: int, max_itr: int | None) -> int:
-    """How many iterations a recipe asks for."""
-    whole = epochs * batches_per_epoch
-    return whole if max_itr is None else min(whole, max_itr)
+def total_itr(recipe: Recipe, n_images: int) -> int:
+    """How many iterations, updates of G, a recipe asks for."""
+    whole = max(1, recipe.epochs * (n_images // recipe.batch_size) // recipe.d_steps)
+    return whole if recipe.max_itr is None else min(whole, recipe.max_itr)
 
 
 class _Meter:
     """Images per second since the last reading."""
 
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._since_s, self._batches = time.monotonic(), 0
+    def __init__(self, images_per_itr: int) -> None:
+        self._images_per_itr = images_per_itr
+        self._since_s, self._itrs = time.monotonic(), 0
 
     def add(self) -> None:
-        self._batches += 1
+        self._itrs += 1
 
     def read(self) -> float:
         now = time.monotonic()
-        rate = self._batches * self._batch_size / (now - self._since_s)
-        self._since_s, self._batches = now, 0
+        rate = self._itrs * self._images_per_itr / (now - self._since_s)
+        self._since_s, self._itrs = now, 0
         return rate
 
 
 def _record(
-    itr: int,
-    batches_per_epoch: int,
-    batch_size: int,
-    outcome: dict[str, torch.Tensor],
-    meter: _Meter,
+    itr: int, source: BatchSource, outcome: dict[str, torch.Tensor], meter: _Meter
 ) -> dict[str, Any]:
     values = {key: value.item() for key, value in outcome.items()}
     return {
         "itr": itr,
-        "images_seen": itr * batch_size,
-        "epoch": round(itr / batches_per_epoch, 3),
+        "images_seen": itr * source.images_per_itr,
+        "epoch": round(itr / source.itrs_per_epoch, 3),
         "loss": {"d": values["loss_d"], "g": values["loss_g"]},
         "logits": {"real": values["real"], "fake": values["fake"]},
         "images_per_s": round(meter.read(), 1),
@@ -113,14 +111,11 @@ def _refuse_divergence(itr: int, outcome: dict[str, torch.Tensor]) -> None:
         )
 
 
-def _sample(state: TrainingState, fixed_z: torch.Tensor) -> torch.Tensor:
+def _sample(state: TrainingState, source: BatchSource, grid: Inputs) -> torch.Tensor:
+    """Images of the averaged generator, float32 [N, C, H, W] in [0, 1]."""
     generator = copy.deepcopy(state.ema.module)
-    recipe = state.recipe
-    latents = [
-        noise(recipe.seed, 2**62 + 1 + i, 128, recipe.network.z_dim).to(fixed_z.device)
-        for i in range(_GRID_STATISTICS)
-    ]
-    standing_statistics(generator, latents)
+    standing_statistics(generator, source.statistics(_GRID_STATISTICS))
+    low, high = state.generator.pixel_range
     with torch.no_grad():
-        images: torch.Tensor = generator(fixed_z).cpu()
-    return images
+        images: torch.Tensor = generator(*grid).cpu()
+    return (images - low) / (high - low)

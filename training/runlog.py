@@ -83,9 +83,9 @@ class RunLog:
             if name != "itr":
                 self._board.add_scalar(name, value, record["itr"])
 
-    def samples(self, itr: int, images: torch.Tensor) -> None:
+    def samples(self, itr: int, images: torch.Tensor, columns: int) -> None:
         """Saves a grid of images float32 [N, C, H, W] in [0, 1]."""
-        grid = make_grid(images, nrow=round(len(images) ** 0.5), padding=2)
+        grid = make_grid(images, nrow=columns, padding=2)
         save_image(grid, self.folder / SAMPLES / f"{itr:08d}.png")
         self._board.add_image("samples", grid, itr)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,9 +12,12 @@ from training.config import Recipe
 from training.ema import Ema
 from training.errors import RunError
 from training.initializers import initialize
-from training.steps import GanStep
+from training.losses import LOSSES
+from training.networks import GREY, Subject, build
+from training.regularizers import add_orthogonal_gradient, orthogonal_weights
+from training.steps import AlternatingStep, Players, SimultaneousStep, Step
 from zoo.errors import one_line
-from zoo.nets import dcgan
+from zoo.nets.layers import fuse_resampling
 
 
 class TrainingState:
@@ -22,17 +27,17 @@ class TrainingState:
     state of torch's generator is kept all the same, for layers that draw from it.
     """
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, device: torch.device, subject: Subject = GREY
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
+        self.subject = subject
         self.itr = 0
-        shape = recipe.network
-        self.generator = dcgan.Generator(
-            shape.z_dim, shape.channels, shape.linear_features, shape.linear_batch_norm
-        )
-        self.discriminator = dcgan.Discriminator(shape.channels, shape.linear_features)
+        self.generator, self.discriminator = build(recipe.network, subject)
         for network in (self.generator, self.discriminator):
             initialize(network, recipe.initializer)
+            fuse_resampling(network, recipe.fused_resampling)
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
         adam = recipe.optimizer
         self.g_optimizer = torch.optim.Adam(
@@ -42,14 +47,31 @@ class TrainingState:
             self.discriminator.parameters(), adam.d_lr, adam.betas, adam.eps, fused=True
         )
         self.ema = Ema(self.generator, recipe.ema)
-        self.step = GanStep(
-            self.generator, self.discriminator, self.g_optimizer, self.d_optimizer, recipe.precision
+        self.step = self._step()
+
+    def _step(self) -> Step:
+        recipe = self.recipe
+        players = Players(
+            self.generator,
+            self.discriminator,
+            self.g_optimizer,
+            self.d_optimizer,
+            LOSSES[recipe.loss],
+            recipe.precision,
         )
+        if recipe.network.architecture == "dcgan":
+            return SimultaneousStep(players)
+        penalise_g = None
+        if recipe.penalties.orthogonal > 0:
+            weights = orthogonal_weights(self.generator)
+            penalise_g = partial(add_orthogonal_gradient, weights, recipe.penalties.orthogonal)
+        return AlternatingStep(players, recipe.accumulations, penalise_g=penalise_g)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on as if nothing had happened."""
         return {
             "itr": self.itr,
+            "subject": asdict(self.subject),
             "recipe": self.recipe.model_dump(mode="json"),
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),

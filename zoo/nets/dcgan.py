@@ -9,6 +9,8 @@ off (`linear_batch_norm=False`), which is known to invite collapse and is kept a
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 SIDE = 28  # height and width of the images, pixels
@@ -24,6 +26,8 @@ class Generator(nn.Module):
         linear_features: width of the first linear layer.
         linear_batch_norm: batch norm after both linear layers.
     """
+
+    pixel_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __init__(
         self,
