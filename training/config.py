@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.errors import RecipeError
 from zoo.errors import one_line, shown
@@ -50,7 +50,21 @@ class BigGanConfig(_Frozen):
     spectral_norm_g: bool = True
 
 
-NetworkConfig = Annotated[DcganConfig | BigGanConfig, Field(discriminator="architecture")]
+class BigGanDeepConfig(_Frozen):
+    """Shape of BigGAN-deep in `zoo/nets/biggan_deep.py`; channels and classes are the data's."""
+
+    architecture: Literal["biggan-deep"]
+    resolution: Literal[32, 64, 128, 256, 512]
+    ch: Positive = Field(128, description="width multiplier")
+    z_dim: Positive = 128
+    shared_dim: Positive = 128
+    attention: tuple[Positive, ...] = Field((), description="sides that self-attention follows")
+    spectral_norm_g: bool = True
+
+
+NetworkConfig = Annotated[
+    DcganConfig | BigGanConfig | BigGanDeepConfig, Field(discriminator="architecture")
+]
 
 
 class InitializerConfig(_Frozen):
@@ -71,10 +85,26 @@ class OptimizerConfig(_Frozen):
     eps: float = Field(1e-8, gt=0)
 
 
+class Sigma0ClampConfig(_Frozen):
+    """Bound of the top singular value of G's weights; one of the two (BigGAN, appendix D)."""
+
+    sigma_reg: float | None = Field(None, gt=0, description="a fixed bound")
+    ratio: float | None = Field(None, ge=1, description="times the second singular value")
+
+    @model_validator(mode="after")
+    def _one(self) -> Sigma0ClampConfig:
+        if (self.sigma_reg is None) == (self.ratio is None):
+            raise ValueError("give one of sigma_reg and ratio")
+        return self
+
+
 class PenaltyConfig(_Frozen):
     """What is added to the losses; see `training/regularizers.py`. 0 switches off."""
 
     orthogonal: float = Field(0.0, ge=0, description="of G's weights, without the diagonal")
+    r1_gamma: float = Field(0.0, ge=0, description="of D's gradient at real images")
+    r1_every: Positive = Field(16, description="iterations; lazily, the strength made up for")
+    sigma0_clamp: Sigma0ClampConfig | None = None
 
 
 class EmaConfig(_Frozen):
@@ -89,7 +119,10 @@ class Recipe(_Frozen):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = Field(1, ge=0, lt=2**63)
-    dataset: Literal["emnist-balanced"] = "emnist-balanced"
+    dataset: Literal["emnist-balanced", "cifar10", "images"] = "emnist-balanced"
+    class_balanced: bool = Field(False, description="every class as often as any other")
+    flips: bool = Field(False, description="mirror half of the real images")
+    diffaugment: tuple[Literal["color", "translation", "cutout"], ...] = ()
     network: NetworkConfig = DcganConfig()
     loss: Literal["non-saturating", "hinge"] = "non-saturating"
     initializer: InitializerConfig = InitializerConfig()
@@ -107,6 +140,8 @@ class Recipe(_Frozen):
     fused_resampling: bool = Field(
         True, description="up- or downsampling and its convolution as one; the same function"
     )
+    channels_last: bool = Field(True, description="memory layout; the same function")
+    compile: bool = Field(False, description="torch.compile both networks; not with r1_gamma")
     log_every: Positive = 50
     sample_every: Positive = 500
     checkpoint_every: Positive = 1000
