@@ -114,6 +114,15 @@ class EmaConfig(_Frozen):
     start_itr: int = Field(1000, ge=0, description="until then the average is the newest weights")
 
 
+# What only networks with alternating updates have, and the values that switch it off.
+_ALTERNATING: dict[str, Any] = {
+    "d_steps": 1,
+    "accumulations": 1,
+    "penalties": PenaltyConfig(),
+    "diffaugment": (),
+}
+
+
 class Recipe(_Frozen):
     """One training run, completely."""
 
@@ -146,6 +155,19 @@ class Recipe(_Frozen):
     sample_every: Positive = 500
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 2
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.compile and self.penalties.r1_gamma > 0:
+            raise ValueError("compile does not go with penalties.r1_gamma: its double backward")
+        if self.network.architecture == "dcgan":
+            refused = [key for key, off in _ALTERNATING.items() if getattr(self, key) != off]
+            if refused:
+                raise ValueError(
+                    f"network dcgan updates D and G once each on the same fakes: {refused[0]} must "
+                    f"stay {_ALTERNATING[refused[0]]}"
+                )
+        return self
 
     def to_yaml(self) -> str:
         """The resolved recipe; `load_recipe` reads it back to an equal one."""

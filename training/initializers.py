@@ -1,7 +1,7 @@
 """Weight initialisation, chosen by name in a recipe.
 
-Weights behind a spectral norm are set before its normalisation. Batch-norm gains start at 1 (DCGAN's
-`normal` draws them, as its paper does), biases at 0.
+Weights behind a spectral norm are set before its normalisation. Batch-norm gains start at 1, or are
+drawn around it as DCGAN's paper has it; biases start at 0.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def initialize(module: nn.Module, config: InitializerConfig) -> None:
 
 def _weight(layer: nn.Module) -> Tensor:
     if parametrize.is_parametrized(layer, "weight"):
-        original: Tensor = layer.parametrizations["weight"].original  # type: ignore[index, union-attr, assignment]  # torch types attributes of modules as Tensor or Module
+        original: Tensor = layer.parametrizations["weight"].original  # type: ignore[index, union-attr]  # torch types attributes of modules as Tensor or Module
         return original
     weight: Tensor = layer.weight  # type: ignore[assignment]  # as above
     return weight
 
 
 def _normal(weight: Tensor, config: InitializerConfig) -> None:
-    """N(0, std): DCGAN (Radford et al. 2015, section 4) and the CIFAR-10 recipe of BigGAN's code."""
+    """N(0, std), as DCGAN has it (Radford et al. 2015, section 4)."""
     nn.init.normal_(weight, 0.0, config.gain * config.std)
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 
 from training import checkpoint, provenance
+from training.batches import order_of
 from training.config import Recipe
-from training.data import BatchOrder, ImageSet
+from training.data import Images
+from training.distributed import World, join
 from training.errors import RunError
-from training.loop import total_itr, train
+from training.loop import Record, total_itr, train
 from training.networks import subject_of
 from training.progress import TrainingProgress
 from training.runlog import CHECKPOINTS, RunLog
@@ -21,6 +23,7 @@ from zoo.errors import one_line
 
 # What the iterations that are already done depend on.
 _FIXED = ("name", "seed", "dataset", "network", "initializer", "batch_size", "d_steps")
+_STOPPING = "stopping: saving a checkpoint (press Ctrl-C again to exit at once)"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def resolve_device(name: str) -> torch.device:
 
 def launch(
     recipe: Recipe,
-    data: ImageSet,
+    data: Images,
     out: Path,
     *,
     resume: bool,
@@ -60,15 +63,37 @@ def launch(
 ) -> Outcome:
     """Trains in `out` until the recipe is done or SIGINT or SIGTERM asks to stop.
 
+    Under torchrun this is one of several processes that share every batch.
+
     Raises:
         TrainingError: whatever is in the way; nothing that was saved is lost.
     """
-    BatchOrder(len(data), recipe.batch_size, recipe.seed)  # before anything is written
-    state = TrainingState(recipe, device, subject_of(data))
-    resume_at = _restore(state, out) if resume else None
-    total = total_itr(recipe, len(data))
+    with join(device) as (world, own_device):
+        order_of(recipe, data, world.size)  # before anything is written
+        state = TrainingState(recipe, own_device, subject_of(data), world)
+        resume_at = _restore(state, out) if resume else None
+        with StopRequest(_STOPPING if world.leads else "") as stop:
+            try:
+                if world.leads:
+                    return _lead(state, data, out, resume_at, command, stop, world)
+                train(state, data, None, stop, world)
+            except OSError as error:
+                raise RunError(f"{out}: cannot be written: {one_line(error)}") from error
+        return Outcome(state.itr, total_itr(recipe, len(data)))
+
+
+def _lead(
+    state: TrainingState,
+    data: Images,
+    out: Path,
+    resume_at: int | None,
+    command: list[str],
+    stop: StopRequest,
+    world: World,
+) -> Outcome:
+    """Trains, and keeps the run directory."""
+    recipe, total = state.recipe, total_itr(state.recipe, len(data))
     with (
-        StopRequest("stopping: saving a checkpoint (press Ctrl-C again to exit at once)") as stop,
         RunLog(out, recipe, resume_at) as log,
         TrainingProgress(recipe.name, total, state.itr) as progress,
     ):
@@ -76,10 +101,7 @@ def launch(
             provenance.write(out, command)
         elif state.itr < total:
             provenance.set_finished(out, finished=False)
-        try:
-            train(state, data, log, progress, stop)
-        except OSError as error:
-            raise RunError(f"{out}: cannot be written: {one_line(error)}") from error
+        train(state, data, Record(log, progress), stop, world)
         outcome = Outcome(state.itr, total)
         if outcome.finished and outcome.itr != resume_at:
             provenance.set_finished(out, finished=True)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from training import checkpoint
 from training.batches import BatchSource
-from training.data import ImageSet
-from training.ema import standing_statistics
 from training.config import Recipe
+from training.data import Images
+from training.distributed import ALONE, World
+from training.ema import standing_statistics
 from training.errors import DivergedError
+from training.networks import pixel_range
 from training.progress import TrainingProgress
 from training.runlog import RunLog
 from training.state import TrainingState
@@ -26,16 +29,35 @@ _MOST_ROWS = 50
 _GRID_STATISTICS = 8  # batches of 128 that batch norm is re-estimated from, for a grid
 
 
+@dataclass(frozen=True)
+class Record:
+    """Where a run is written down, and shown."""
+
+    log: RunLog
+    progress: TrainingProgress
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """One line of the log."""
+        self.log.metrics(values)
+        self.progress.update(values)
+
+
 def train(
-    state: TrainingState, data: ImageSet, log: RunLog, progress: TrainingProgress, stop: StopRequest
+    state: TrainingState,
+    data: Images,
+    record: Record | None,
+    stop: StopRequest,
+    world: World = ALONE,
 ) -> None:
     """Runs from `state.itr` to the end of the recipe, or until asked to stop; saves either way.
+
+    Of several processes that share the batches, only the leading one has a record to keep.
 
     Raises:
         DivergedError: a loss is not finite; the newest checkpoint is from before.
     """
     recipe, device = state.recipe, next(state.generator.parameters()).device
-    source = BatchSource(recipe, data, state.generator.pixel_range, device)
+    source = BatchSource(recipe, data, pixel_range(state.generator), device, world.rank, world.size)
     total = total_itr(recipe, len(data))
     grid = source.samples(_COLUMNS, min(source.n_classes, _MOST_ROWS) or _ROWS)
     meter = _Meter(source.images_per_itr)
@@ -44,23 +66,25 @@ def train(
         outcome = state.step(source.draw(state.itr))
         state.itr += 1
         state.ema.update(state.itr)
-        meter.add()
-        progress.advance(state.itr)
 
-        stopping = stop.requested  # read once: a signal after this line counts next time round
+        # Read once: a signal after this line counts next time round.
+        stopping = world.any(stop.requested, device)
         last = state.itr == total or stopping
         save = state.itr % recipe.checkpoint_every == 0 or last
         log_now = state.itr % recipe.log_every == 0 or last
         if log_now or save:
+            outcome = world.average(outcome)
             _refuse_divergence(state.itr, outcome)  # before anything is written
-        if log_now:
-            record = _record(state.itr, source, outcome, meter)
-            log.metrics(record)
-            progress.update(record)
-        if state.itr % recipe.sample_every == 0 or last:
-            log.samples(state.itr, _sample(state, source, grid), _COLUMNS)
-        if save:
-            checkpoint.save(log.checkpoints, state.itr, state.state_dict(), recipe.keep_checkpoints)
+        if record is not None:
+            meter.add()
+            record.progress.advance(state.itr)
+            if log_now:
+                record.metrics(_metrics(state.itr, source, outcome, meter))
+            if state.itr % recipe.sample_every == 0 or last:
+                record.log.samples(state.itr, _sample(state, source, grid), _COLUMNS)
+            if save:
+                folder, keep = record.log.checkpoints, recipe.keep_checkpoints
+                checkpoint.save(folder, state.itr, state.state_dict(), keep)
         if stopping:
             break
 
@@ -88,7 +112,7 @@ class _Meter:
         return rate
 
 
-def _record(
+def _metrics(
     itr: int, source: BatchSource, outcome: dict[str, torch.Tensor], meter: _Meter
 ) -> dict[str, Any]:
     values = {key: value.item() for key, value in outcome.items()}
@@ -115,7 +139,8 @@ def _sample(state: TrainingState, source: BatchSource, grid: Inputs) -> torch.Te
     """Images of the averaged generator, float32 [N, C, H, W] in [0, 1]."""
     generator = copy.deepcopy(state.ema.module)
     standing_statistics(generator, source.statistics(_GRID_STATISTICS))
-    low, high = state.generator.pixel_range
+    low, high = pixel_range(generator)
     with torch.no_grad():
         images: torch.Tensor = generator(*grid).cpu()
-    return (images - low) / (high - low)
+    images -= low
+    return images / (high - low)

@@ -20,7 +20,7 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 
 
 def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))), each averaged (Lim and Ye 2017; BigGAN, section 3)."""
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))), each averaged (Lim and Ye 2017)."""
     return F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean()
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from training.config import DcganConfig, NetworkConfig
-from training.data import ImageSet
+from training.config import BigGanDeepConfig, DcganConfig, NetworkConfig
+from training.data import Images
 from training.errors import RecipeError
-from zoo.nets import biggan, dcgan
+from zoo.nets import biggan, biggan_deep, dcgan
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,15 @@ class Subject:
 GREY = Subject()
 
 
-def subject_of(data: ImageSet) -> Subject:
+def subject_of(data: Images) -> Subject:
     """Classes and channels of a data set."""
-    return Subject(data.class_names, data.images.shape[1])
+    return Subject(data.class_names, data.channels)
+
+
+def pixel_range(generator: nn.Module) -> tuple[float, float]:
+    """What black and white are to a generator."""
+    low, high = generator.pixel_range  # type: ignore[misc]  # torch types attributes of modules as Tensor or Module
+    return float(low), float(high)
 
 
 def build(config: NetworkConfig, subject: Subject) -> tuple[nn.Module, nn.Module]:
@@ -49,11 +55,12 @@ def build(config: NetworkConfig, subject: Subject) -> tuple[nn.Module, nn.Module
                 dcgan.Discriminator(config.channels, config.linear_features),
             )
         values: dict[str, Any] = config.model_dump(exclude={"architecture"})
-        shape = biggan.Shape(
-            **values,
-            image_channels=subject.image_channels,
-            n_classes=len(subject.class_names),
-        )
+        values["image_channels"] = subject.image_channels
+        values["n_classes"] = len(subject.class_names)
+        if isinstance(config, BigGanDeepConfig):
+            deep = biggan_deep.Shape(**values)
+            return biggan_deep.Generator(deep), biggan_deep.Discriminator(deep)
+        shape = biggan.Shape(**values)
         return biggan.Generator(shape), biggan.Discriminator(shape)
     except ValueError as error:
         raise RecipeError(f"network: {error}") from error

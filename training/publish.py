@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from training import checkpoint, provenance
+from training.averaged import served_generator
 from training.config import Recipe
-from training.data import noise
-from training.ema import standing_statistics
 from training.errors import RunError
 from training.runlog import CHECKPOINTS
 from zoo import card as cards
@@ -25,15 +24,13 @@ from zoo.catalog import Entry
 from zoo.contact_sheet import contact_sheet
 from zoo.exporters.graph import OPSET, ServedGenerator, trace
 from zoo.exporters.half_storage import store_weights_as_fp16
-from zoo.exporters.parity import compare
+from zoo.exporters.parity import Feeds, compare
 from zoo.generator import Generator, load_generator
-from zoo.nets import dcgan
 from zoo.runtime import load_runtime
 
 ARTIFACT = "generator.onnx"
 PREVIEW = "preview.png"
-_PREVIEW_SEEDS = 64
-_STATISTICS_BATCHES, _STATISTICS_BATCH_SIZE = 64, 256
+_PREVIEW_IMAGES, _MOST_PREVIEW_IMAGES = 64, 256
 _TOLERANCE = {"fp32": 1, "fp16": 2}  # grey levels of 255
 
 
@@ -70,8 +67,8 @@ def publish(run: Path, zoo: Path, publication: Publication) -> Entry:
     except OSError as error:
         raise RunError(f"zoo {zoo}: cannot be written: {error.strerror}") from error
     try:
-        served = ServedGenerator(_averaged_generator(recipe, state)).eval()
-        card = _export(served, recipe, state["itr"], run, partial, publication)
+        served = served_generator(recipe, state)
+        card = _export(served, recipe, state, run, partial, publication)
         (partial / cards.CARD).write_text(card.to_json(), encoding="utf-8")
         _preview(load_generator(Entry(partial, card), "cpu")).save(partial / PREVIEW, optimize=True)
         try:
@@ -96,30 +93,15 @@ def _free_folder(zoo: Path, publication: Publication) -> Path:
     return versioned if plain.exists() else plain
 
 
-def _averaged_generator(recipe: Recipe, state: dict[str, Any]) -> dcgan.Generator:
-    shape = recipe.network
-    generator = dcgan.Generator(
-        shape.z_dim, shape.channels, shape.linear_features, shape.linear_batch_norm
-    )
-    generator.load_state_dict(state["ema"])
-    latents = [
-        noise(recipe.seed, 2**63 + i, _STATISTICS_BATCH_SIZE, shape.z_dim)
-        for i in range(_STATISTICS_BATCHES)
-    ]
-    standing_statistics(generator, latents)
-    return generator
-
-
 def _export(
     served: ServedGenerator,
     recipe: Recipe,
-    itr: int,
+    state: dict[str, Any],
     run: Path,
     folder: Path,
     publication: Publication,
 ) -> cards.Card:
-    z_dim = recipe.network.z_dim
-    model = trace(served, z_dim)
+    model = trace(served)
     if publication.weights == "fp16":
         model = store_weights_as_fp16(model)
     content = model.SerializeToString(deterministic=True)
@@ -134,13 +116,13 @@ def _export(
         read_artifact(folder, artifact), providers=["CPUExecutionProvider"]
     )
 
-    def run_file(z: NDArray[np.float32]) -> NDArray[np.uint8]:
-        images: NDArray[np.uint8] = session.run(["images"], {"z": z})[0]
+    def run_file(feeds: Feeds) -> NDArray[np.uint8]:
+        images: NDArray[np.uint8] = session.run(["images"], feeds)[0]
         return images
 
-    parity = compare(served, run_file, z_dim, _TOLERANCE[publication.weights])
+    parity = compare(served, run_file, _TOLERANCE[publication.weights])
     with torch.no_grad():
-        _, height, width, channels = served(torch.zeros(1, z_dim)).shape
+        _, height, width, channels = served(*served.example(1)).shape
     origin = provenance.read(run)
     return cards.Card(
         name=publication.name,
@@ -148,14 +130,14 @@ def _export(
         architecture=recipe.network.architecture,
         license=publication.license,
         artifact=artifact,
-        latent=cards.Latent(dim=z_dim, distribution="normal"),
-        classes=None,
+        latent=cards.Latent(dim=served.z_dim, distribution="normal"),
+        classes=cards.Classes(names=state["subject"]["class_names"]) if served.n_classes else None,
         image=cards.Image(height=height, width=width, channels=channels),
         truncation=cards.TruncationAdvice(default=None, mode="threshold", curve=None),
         provenance=cards.Provenance(
             recipe=recipe.name,
             dataset=recipe.dataset,
-            images_seen=itr * recipe.batch_size,
+            images_seen=state["itr"] * recipe.batch_size * recipe.d_steps,
             commit=origin["commit"],
             started=origin["started"],
             finished=origin["finished"],
@@ -167,5 +149,9 @@ def _export(
 
 
 def _preview(generator: Generator) -> PilImage.Image:
-    pixels = generator.generate(range(_PREVIEW_SEEDS), [None] * _PREVIEW_SEEDS)
+    """Untruncated images of seeds from 0; of the classes in order where there are classes."""
+    n_classes = len(generator.card.class_names)
+    n = min(max(n_classes, _PREVIEW_IMAGES), _MOST_PREVIEW_IMAGES)
+    mixtures = [((i % n_classes, 1.0),) for i in range(n)] if n_classes else None
+    pixels = generator.generate(range(n), [None] * n, mixtures)
     return contact_sheet([PilImage.fromarray(image.squeeze()) for image in pixels])

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import torch
 
+from training.augment import diffaugment
 from training.config import Recipe
+from training.distributed import ALONE, World
 from training.ema import Ema
 from training.errors import RunError
 from training.initializers import initialize
 from training.losses import LOSSES
 from training.networks import GREY, Subject, build
-from training.regularizers import add_orthogonal_gradient, orthogonal_weights
-from training.steps import AlternatingStep, Players, SimultaneousStep, Step
+from training.regularizers import (
+    Sigma0Clamp,
+    add_orthogonal_gradient,
+    add_r1_gradient,
+    map_weights,
+)
+from training.steps import AlternatingStep, Inputs, Players, SimultaneousStep, Step
 from zoo.errors import one_line
-from zoo.nets.layers import fuse_resampling
+from zoo.nets.layers import fuse_resampling, synchronise_batch_norm
 
 
 class TrainingState:
@@ -28,7 +36,11 @@ class TrainingState:
     """
 
     def __init__(
-        self, recipe: Recipe, device: torch.device, subject: Subject = GREY
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        subject: Subject = GREY,
+        world: World = ALONE,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
@@ -38,7 +50,9 @@ class TrainingState:
         for network in (self.generator, self.discriminator):
             initialize(network, recipe.initializer)
             fuse_resampling(network, recipe.fused_resampling)
-            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+            network.to(device)
+            if recipe.channels_last:
+                network.to(memory_format=torch.channels_last)
         adam = recipe.optimizer
         self.g_optimizer = torch.optim.Adam(
             self.generator.parameters(), adam.g_lr, adam.betas, adam.eps, fused=True
@@ -47,10 +61,20 @@ class TrainingState:
             self.discriminator.parameters(), adam.d_lr, adam.betas, adam.eps, fused=True
         )
         self.ema = Ema(self.generator, recipe.ema)
-        self.step = self._step()
+        self.clamp = self._clamp()
+        self.step = self._step(world)
 
-    def _step(self) -> Step:
-        recipe = self.recipe
+    def _clamp(self) -> Sigma0Clamp | None:
+        config = self.recipe.penalties.sigma0_clamp
+        return None if config is None else Sigma0Clamp(map_weights(self.generator), config)
+
+    def _step(self, world: World) -> Step:
+        recipe, penalties = self.recipe, self.recipe.penalties
+        if world.size > 1:
+            synchronise_batch_norm(self.generator)
+        if recipe.compile:
+            self.generator.compile()
+            self.discriminator.compile()
         players = Players(
             self.generator,
             self.discriminator,
@@ -58,14 +82,26 @@ class TrainingState:
             self.d_optimizer,
             LOSSES[recipe.loss],
             recipe.precision,
+            partial(diffaugment, policies=recipe.diffaugment) if recipe.diffaugment else None,
         )
         if recipe.network.architecture == "dcgan":
             return SimultaneousStep(players)
-        penalise_g = None
-        if recipe.penalties.orthogonal > 0:
-            weights = orthogonal_weights(self.generator)
-            penalise_g = partial(add_orthogonal_gradient, weights, recipe.penalties.orthogonal)
-        return AlternatingStep(players, recipe.accumulations, penalise_g=penalise_g)
+
+        def penalise_d(itr: int, real: Sequence[Inputs]) -> None:
+            # Lazily: now and then, at a strength that makes up for it (Karras et al. 2020, B).
+            if itr % penalties.r1_every == 0:
+                add_r1_gradient(self.discriminator, real, penalties.r1_gamma * penalties.r1_every)
+
+        weights = map_weights(self.generator)
+        penalise_g = partial(add_orthogonal_gradient, weights, penalties.orthogonal)
+        return AlternatingStep(
+            players,
+            recipe.accumulations,
+            penalise_d=penalise_d if penalties.r1_gamma > 0 else None,
+            penalise_g=penalise_g if penalties.orthogonal > 0 else None,
+            average=world.average_gradients,
+            constrain_g=self.clamp,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on as if nothing had happened."""
@@ -78,6 +114,7 @@ class TrainingState:
             "ema": self.ema.module.state_dict(),
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
+            "clamp": None if self.clamp is None else self.clamp.state_dict(),
             "rng": {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
         }
 
@@ -93,6 +130,8 @@ class TrainingState:
             self.ema.module.load_state_dict(state["ema"])
             self.g_optimizer.load_state_dict(state["g_optimizer"])
             self.d_optimizer.load_state_dict(state["d_optimizer"])
+            if self.clamp is not None and state.get("clamp"):
+                self.clamp.load_state_dict(state["clamp"])
             torch.set_rng_state(state["rng"]["torch"])
             if torch.cuda.is_available():
                 torch.cuda.set_rng_state_all(state["rng"]["cuda"])

@@ -45,7 +45,8 @@ class Step(Protocol):
     on what its last update saw.
     """
 
-    def __call__(self, draw: Draw) -> dict[str, Tensor]: ...
+    def __call__(self, draw: Draw) -> dict[str, Tensor]:
+        """Carries out one iteration."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Players:
     Attributes:
         precision: `bf16` runs forward and backward passes under autocast; weights, spectral norms
             and batch-norm statistics stay fp32.
+        augment: differentiable, applied to whatever D sees (Zhao et al. 2020, DiffAugment).
     """
 
     generator: nn.Module
@@ -63,14 +65,19 @@ class Players:
     d_optimizer: torch.optim.Optimizer
     loss: Loss
     precision: str = "fp32"
+    augment: Callable[[Tensor], Tensor] | None = None
+
+    def seen_by_d(self, images: Tensor) -> Tensor:
+        """Images float32 [N, C, H, W] as D gets them: augmented, where the recipe says so."""
+        return images if self.augment is None else self.augment(images)
 
     @contextmanager
     def forward(self, *networks: nn.Module) -> Iterator[None]:
         """Around forward passes: spectral norms once, in fp32; the rest in `precision`."""
         device = next(self.generator.parameters()).device.type
-        with normalised_weights(*networks):
-            with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"):
-                yield
+        half = torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
+        with normalised_weights(*networks), half:
+            yield
 
 
 class SimultaneousStep:
@@ -122,6 +129,7 @@ class AlternatingStep:
             are there, and adds to them.
         penalise_g: adds to the gradients of G.
         average: makes gradients those of the whole batch where several processes share it.
+        constrain_g: called after every update of G.
     """
 
     def __init__(
@@ -131,12 +139,14 @@ class AlternatingStep:
         penalise_d: Callable[[int, Sequence[Inputs]], None] | None = None,
         penalise_g: Callable[[], None] | None = None,
         average: Callable[[nn.Module], None] | None = None,
+        constrain_g: Callable[[], None] | None = None,
     ) -> None:
         self._players = players
         self._accumulations = accumulations
         self._penalise_d = penalise_d
         self._penalise_g = penalise_g
         self._average = average
+        self._constrain_g = constrain_g
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
         """See `Step`."""
@@ -155,12 +165,12 @@ class AlternatingStep:
         for (real_images, *real_classes), (z, *fake_classes) in zip(real, fake, strict=True):
             with torch.no_grad(), it.forward(it.generator):
                 fake_images = it.generator(z, *fake_classes)
-            images = torch.cat((real_images, fake_images))
+            images = it.seen_by_d(torch.cat((real_images, fake_images)))
             classes = [torch.cat(pair) for pair in zip(real_classes, fake_classes, strict=True)]
             with it.forward(it.discriminator):
                 real_logits, fake_logits = it.discriminator(images, *classes).chunk(2)
             loss = it.loss.discriminator(real_logits, fake_logits)
-            (loss * share).backward()
+            (loss * share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             sums += torch.stack((loss, real_logits.mean(), fake_logits.mean())).detach() * share
         if self._penalise_d is not None:
             self._penalise_d(itr, real)
@@ -175,14 +185,16 @@ class AlternatingStep:
         with frozen(it.discriminator):
             for z, *classes in fake:
                 with it.forward(it.generator, it.discriminator):
-                    logits = it.discriminator(it.generator(z, *classes), *classes)
+                    logits = it.discriminator(it.seen_by_d(it.generator(z, *classes)), *classes)
                 loss = it.loss.generator(logits)
-                (loss * share).backward()
+                (loss * share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 total += loss.detach() * share
         if self._penalise_g is not None:
             self._penalise_g()
         self._finish(it.generator)
         it.g_optimizer.step()
+        if self._constrain_g is not None:
+            self._constrain_g()
         return {"loss_g": total}
 
     def _finish(self, network: nn.Module) -> None:

@@ -39,4 +39,5 @@ class StopRequest:
             os._exit(128 + number)
         self.requested = True
         # os.write, because a signal may arrive while sys.stderr is being written to.
-        os.write(_STDERR, f"\n{self._message}\n".encode())
+        if self._message:
+            os.write(_STDERR, f"\n{self._message}\n".encode())

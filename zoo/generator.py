@@ -59,7 +59,7 @@ class Generator:
         if mixtures is not None:
             feeds["class_weights"] = _dense(mixtures, len(self.card.class_names))
         if "truncation" in self._inputs:
-            thresholds = [np.inf if t is None else t.value for t in truncations]
+            thresholds = [np.inf if t is None else t.equivalent_threshold for t in truncations]
             feeds["truncation"] = np.array(thresholds, np.float32)
         images: NDArray[np.uint8] = self._session.run(["images"], feeds)[0]
         return images

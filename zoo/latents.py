@@ -25,6 +25,7 @@ _LATENT: Final = 0
 _CLASS: Final = 1
 
 _SCALE_BOUND: Final = 2.0
+_THRESHOLDS: Final = np.concatenate(([0.0], np.linspace(0.05, 8.0, 1600)))
 
 _START: Final = np.zeros(4, np.uint64)
 _thread = threading.local()
@@ -56,6 +57,23 @@ class Truncation:
     def factor(self) -> float:
         """What z is multiplied by."""
         return 1.0 if self.mode is TruncationMode.THRESHOLD else self.value
+
+    @property
+    def equivalent_threshold(self) -> float:
+        """The threshold at which z has the same variance: what batch-norm statistics follow."""
+        if self.mode is TruncationMode.THRESHOLD:
+            return self.value
+        std = self.value * _standard_deviation(np.array([_SCALE_BOUND]))[0]
+        return float(np.interp(std, _standard_deviation(_THRESHOLDS), _THRESHOLDS))
+
+
+def _standard_deviation(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of N(0, 1) restricted to ±bound: √(1 - 2bφ(b) / (2Φ(b) - 1)); bounds 0, or at least 0.05."""
+    density = np.exp(-(bounds**2) / 2) / np.sqrt(2 * np.pi)
+    kept = ndtr(bounds) - ndtr(-bounds)
+    lost = np.divide(2 * bounds * density, kept, out=np.ones_like(bounds), where=bounds > 0)
+    std: NDArray[np.float64] = np.sqrt(1.0 - lost)
+    return std
 
 
 def uniforms(seed: int, n: int, purpose: int = _LATENT) -> NDArray[np.float64]:

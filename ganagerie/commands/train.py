@@ -97,7 +97,8 @@ def train(
     if dry_run:
         return
     where = resolve_device(device)
-    images = load_dataset(chosen.dataset, data, download=download)
+    resolution = getattr(chosen.network, "resolution", 28)
+    images = load_dataset(chosen.dataset, data, resolution=resolution, download=download)
     folder = out or Path("runs") / f"{chosen.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     typer.echo(
         f"training {chosen.name} on {len(images):,} images, {where}; run in {folder}", err=True

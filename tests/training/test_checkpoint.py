@@ -17,7 +17,7 @@ from training.config import Recipe
 from training.errors import DivergedError, RunError
 from training.launch import launch
 from training.state import TrainingState
-from training.steps import GanStep
+from training.steps import Draw, SimultaneousStep
 
 CPU = torch.device("cpu")
 
@@ -155,18 +155,18 @@ def diverge_at(
     monkeypatch: pytest.MonkeyPatch, itr: int, network: str = "d", *, interrupt: bool = False
 ) -> None:
     """From the `itr`-th step of a run on, a loss is not a number and neither are weights."""
-    step, calls = GanStep.__call__, itertools.count(1)
+    step, calls = SimultaneousStep.__call__, itertools.count(1)
 
-    def stepped(self: GanStep, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        outcome = step(self, *batch)
+    def stepped(self: SimultaneousStep, draw: Draw) -> dict[str, torch.Tensor]:
+        outcome = step(self, draw)
         if next(calls) >= itr:
             outcome[f"loss_{network}"] = torch.tensor(float("nan"))
-            next(self.generator.parameters()).data.fill_(float("nan"))
+            next(self._players.generator.parameters()).data.fill_(float("nan"))
             if interrupt:
                 signal.raise_signal(signal.SIGINT)
         return outcome
 
-    monkeypatch.setattr(GanStep, "__call__", stepped)
+    monkeypatch.setattr(SimultaneousStep, "__call__", stepped)
 
 
 @pytest.mark.parametrize("network", ["d", "g"])

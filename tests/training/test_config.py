@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import Cli
-from training.config import Recipe, load_recipe, recipe_names
+from training.config import DcganConfig, Recipe, load_recipe, recipe_names
 from training.errors import RecipeError
 
 NAME = "dcgan-emnist"
@@ -29,6 +29,7 @@ def test_recipes_of_the_package_are_valid_and_named_after_their_files() -> None:
 
 def test_paper_settings_of_dcgan_emnist() -> None:
     recipe = load_recipe(NAME)
+    assert isinstance(recipe.network, DcganConfig)
     assert recipe.network.z_dim == 100
     assert recipe.network.linear_batch_norm
     assert recipe.initializer.std == 0.02
@@ -204,4 +205,5 @@ def test_dry_run_prints_what_is_read_back_equal(cli: Cli, tmp_path: Path) -> Non
     (tmp_path / "printed.yaml").write_text(ended.out)
     read = load_recipe(str(tmp_path / "printed.yaml"))
     assert read == load_recipe(NAME, overrides)
+    assert isinstance(read.network, DcganConfig)
     assert (read.optimizer.g_lr, read.network.channels, read.max_itr) == (1e-5, (8, 4, 2), 10)

@@ -1,18 +1,32 @@
-"""EMNIST upright, batches in an order without state, noise, and data that is not there."""
+"""Data sets by name or path, batches in an order without state, noise, data that is not there."""
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image as PilImage
 from torch import Tensor
 from torchvision import datasets
 
 from tests.training.conftest import Cli, sets, synthetic
-from training.data import BatchOrder, ImageSet, load_dataset, noise, to_unit_range
+from training import data
+from training.data import (
+    Images,
+    ImageSet,
+    ResizedImages,
+    dataset_at,
+    load_cifar10,
+    load_dataset,
+    to_range,
+)
+from training.draws import BatchOrder, noise
 from training.errors import DatasetError
 
 CLASSES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
@@ -65,15 +79,159 @@ def test_7_is_not_mirrored(emnist: ImageSet) -> None:
 
 
 def test_test_images_are_others(emnist: ImageSet, data_folder: Path) -> None:
-    held_out = load_dataset("emnist-balanced", data_folder, train=False)
+    held_out = load_dataset("emnist-balanced", data_folder, resolution=28, train=False)
+    assert isinstance(held_out, ImageSet)
     assert 0 < len(held_out) < len(emnist)
     assert set(held_out.labels.tolist()) == set(range(47))
     assert not torch.equal(held_out.images[:100], emnist.images[:100])
 
 
+def test_emnist_in_other_sizes(
+    emnist: ImageSet, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ImageSet(emnist.images[:20], emnist.labels[:20], emnist.class_names)
+    monkeypatch.setattr(data, "load_emnist", lambda *_, **__: few)
+    untouched, padded, resized = (
+        load_dataset("emnist-balanced", data_folder, resolution=side) for side in (28, 32, 64)
+    )
+    assert untouched is few
+    assert isinstance(padded, ImageSet)
+    assert padded.images.shape == (20, 1, 32, 32)
+    assert torch.equal(padded.images[:, :, 2:30, 2:30], few.images)
+    assert padded.images.long().sum() == few.images.long().sum()  # so the border is 0
+    assert isinstance(resized, ImageSet)
+    assert (resized.resolution, resized.channels) == (64, 1)
+    by_pillow = PilImage.fromarray(few.images[3, 0].numpy()).resize((64, 64), 1)  # 1: Lanczos
+    assert np.array_equal(resized.images[3, 0].numpy(), np.asarray(by_pillow))
+    assert torch.equal(resized.labels, few.labels)
+    assert resized.class_names == few.class_names
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(20 * 64 * 64, True), (20 * 64 * 64 - 1, False)])
+def test_what_is_too_large_for_memory_is_made_a_batch_at_a_time(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, limit: int, kept: bool
+) -> None:
+    few = synthetic(20)
+    monkeypatch.setattr(data, "load_emnist", lambda *_, **__: few)
+    monkeypatch.setattr(data, "_IN_MEMORY_BYTES", limit)
+    loaded: Images = load_dataset("emnist-balanced", data_folder, resolution=64)
+    assert isinstance(loaded, ImageSet if kept else ResizedImages)
+    chosen = torch.tensor([7, 7, 19, 0])
+    assert torch.equal(loaded.batch(chosen), ResizedImages(few, 64).batch(chosen))
+    assert (len(loaded), loaded.channels, loaded.resolution) == (20, 1, 64)
+
+
+def test_limit_of_memory_is_2_gib() -> None:
+    assert data._IN_MEMORY_BYTES == 2**31
+
+
+def test_a_batch_in_memory_is_a_copy() -> None:
+    images = synthetic(4)
+    images.batch(torch.tensor([2])).zero_()
+    assert images.images[2].any()
+
+
 def test_unknown_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"^unknown data set 'mnist'; known: emnist-balanced$"):
-        load_dataset("mnist", tmp_path)
+    with pytest.raises(
+        DatasetError, match=r"^unknown data set 'mnist'; known: emnist-balanced, cifar10, images$"
+    ):
+        load_dataset("mnist", tmp_path, resolution=28)
+
+
+def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
+    """CIFAR-10 of 6 training and 2 test images, in torchvision's layout; the training pixels."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(256, size=(8, 3, 32, 32), dtype=np.uint8)
+
+    def write(name: str, content: object) -> str:
+        whole = pickle.dumps(content)
+        (folder / name).write_bytes(whole)
+        return hashlib.md5(whole).hexdigest()  # noqa: S324  # what torchvision compares
+
+    train = write("data_batch_1", {"data": pixels[:6].reshape(6, -1), "labels": [0, 1, 2, 2, 1, 0]})
+    test = write("test_batch", {"data": pixels[6:].reshape(2, -1), "labels": [1, 2]})
+    meta = write("batches.meta", {"label_names": ["cat", "dog", "frog"]})
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", [["data_batch_1", train]])
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", test]])
+    monkeypatch.setitem(datasets.CIFAR10.meta, "md5", meta)
+    return pixels[:6]
+
+
+def test_cifar10_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = write_cifar10(tmp_path, monkeypatch)
+    loaded = load_dataset("cifar10", tmp_path, resolution=32)
+    assert isinstance(loaded, ImageSet)
+    assert np.array_equal(loaded.images.numpy(), pixels)
+    assert (loaded.labels.tolist(), loaded.labels.dtype) == ([0, 1, 2, 2, 1, 0], torch.int64)
+    assert loaded.class_names == ("cat", "dog", "frog")
+    assert loaded.channels == 3
+    assert len(load_dataset("cifar10", tmp_path, resolution=32, train=False)) == 2
+    half = load_dataset("cifar10", tmp_path, resolution=16)
+    assert isinstance(half, ImageSet)
+    by_pillow = PilImage.fromarray(pixels[5].transpose(1, 2, 0)).resize((16, 16), 1)
+    assert np.array_equal(half.images[5].permute(1, 2, 0).numpy(), np.asarray(by_pillow))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [(True, "files are missing or damaged"), (False, "the files are missing")],
+)
+def test_cifar10_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool, why: str
+) -> None:
+    if damage:
+        write_cifar10(tmp_path, monkeypatch)
+        (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"")
+    with pytest.raises(DatasetError) as caught:
+        load_dataset("cifar10", tmp_path, resolution=32)
+    assert str(caught.value) == (
+        f"no CIFAR-10 in {tmp_path}/cifar-10-batches-py ({why}): name the folder that holds "
+        "cifar-10-batches-py/, or a folder or .zip of your own images, with --data or "
+        "GANAGERIE_DATA, or add --download to fetch CIFAR-10 there (about 170 MB)"
+    )
+
+
+def test_a_download_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(datasets.CIFAR10, "download", fail)
+    message = f"^CIFAR-10 could not be downloaded to {tmp_path}: no route to host$"
+    with pytest.raises(DatasetError, match=message):
+        load_cifar10(tmp_path, download=True)
+
+
+def test_the_path_decides_between_a_named_set_and_images(tmp_path: Path) -> None:
+    assert dataset_at("emnist-balanced", tmp_path) == "emnist-balanced"  # which is missing, then
+    (tmp_path / "cat").mkdir()
+    PilImage.new("L", (4, 4)).save(tmp_path / "cat" / "a.png")
+    assert dataset_at("emnist-balanced", tmp_path) == "images"
+    assert dataset_at("cifar10", tmp_path) == "images"
+    assert dataset_at("cifar10", tmp_path, download=True) == "cifar10"
+    assert dataset_at("images", tmp_path) == "images"
+    (tmp_path / "EMNIST" / "raw").mkdir(parents=True)
+    assert dataset_at("emnist-balanced", tmp_path) == "emnist-balanced"
+    assert dataset_at("cifar10", tmp_path) == "images"
+
+
+def test_images_in_place_of_a_named_set(tmp_path: Path) -> None:
+    for i, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        PilImage.new("RGB", (6, 4), (i, 2, 3)).save(tmp_path / name / "a.png")
+    loaded = load_dataset("emnist-balanced", tmp_path, resolution=4)
+    assert isinstance(loaded, ImageSet)
+    assert loaded.class_names == ("cat", "dog")
+    assert loaded.images[1, :, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_images_are_not_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as caught:
+        load_dataset("images", tmp_path, resolution=28, download=True)
+    assert str(caught.value) == (
+        "data set 'images' cannot be downloaded: leave out --download, and name a folder or .zip "
+        "of images with --data or GANAGERIE_DATA"
+    )
 
 
 @pytest.mark.parametrize("option", [True, False])
@@ -89,8 +247,8 @@ def test_missing_data(
     assert ended.err == (
         f"error: no EMNIST in {folder}/EMNIST/raw "
         "(the files are missing): "
-        "name the folder that holds EMNIST/ with --data or GANAGERIE_DATA, "
-        "or add --download to fetch it there (about 560 MB)\n"
+        "name the folder that holds EMNIST/, or a folder or .zip of your own images, with --data "
+        "or GANAGERIE_DATA, or add --download to fetch EMNIST there (about 560 MB)\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -196,8 +354,9 @@ def test_noise_of_neighbouring_iterations_is_independent() -> None:
     assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.04
 
 
-def test_to_unit_range() -> None:
+def test_to_range() -> None:
     grey = torch.tensor([0, 51, 255], dtype=torch.uint8)
-    assert to_unit_range(grey).tolist() == pytest.approx([0.0, 0.2, 1.0])
-    assert to_unit_range(grey).dtype == torch.float32
+    assert to_range(grey, (0.0, 1.0)).tolist() == pytest.approx([0.0, 0.2, 1.0])
+    assert to_range(grey, (-1.0, 1.0)).tolist() == pytest.approx([-1.0, -0.6, 1.0])
+    assert to_range(grey, (0.0, 1.0)).dtype == torch.float32
     assert grey.tolist() == [0, 51, 255]

@@ -101,7 +101,7 @@ def test_standing_statistics_by_hand() -> None:
     with torch.no_grad():
         hidden = [network[0](z) for z in batches]
 
-    standing_statistics(network, batches)
+    standing_statistics(network, [(z,) for z in batches])
 
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -114,15 +114,15 @@ def test_standing_statistics_by_hand() -> None:
 def test_standing_statistics_are_those_of_evaluation() -> None:
     network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3))
     batch = torch.randn(16, 3)
-    standing_statistics(network, [batch])
+    standing_statistics(network, [(batch,)])
     torch.testing.assert_close(dict(network.named_buffers())["1.running_mean"], batch.mean(0))
 
 
 def test_standing_statistics_do_not_depend_on_the_mode_before() -> None:
     batches = [torch.randn(16, 3) for _ in range(2)]
     one, other = small().train(), small().eval()
-    standing_statistics(one, batches)
-    standing_statistics(other, batches)
+    standing_statistics(one, [(z,) for z in batches])
+    standing_statistics(other, [(z,) for z in batches])
     for mine, theirs in zip(one.buffers(), other.buffers(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -143,7 +143,7 @@ def test_standing_statistics_normalise_every_layer_of_dcgan(*, linear_batch_norm
             lambda _, given, __, name=name: inputs.setdefault(name, []).append(given[0])
         )
     weights = parameters(network)
-    standing_statistics(network, [torch.randn(64, 10) for _ in range(3)])
+    standing_statistics(network, [(torch.randn(64, 10),) for _ in range(3)])
     for name, norm in norms.items():
         dims = [0, 2, 3] if inputs[name][0].dim() == 4 else [0]
         means = torch.stack([given.mean(dims) for given in inputs[name]])
@@ -155,7 +155,7 @@ def test_standing_statistics_normalise_every_layer_of_dcgan(*, linear_batch_norm
 def test_evaluation_after_standing_statistics_matches_the_batches() -> None:
     network = small()
     batch = torch.randn(512, 3)
-    standing_statistics(network, [batch])
+    standing_statistics(network, [(batch,)])
     with torch.no_grad():
         out = network(batch)
     torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-5, rtol=0)

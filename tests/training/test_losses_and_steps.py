@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from tests.training.conftest import tiny
 from training.config import InitializerConfig
-from training.data import BatchOrder, ImageSet, noise, to_unit_range
+from training.data import ImageSet, to_range
+from training.draws import BatchOrder, noise
 from training.initializers import initialize
 from training.losses import discriminator_loss, generator_loss
 from training.state import TrainingState
+from training.steps import Draw
 from zoo.nets import dcgan
 
 CPU = torch.device("cpu")
@@ -30,9 +32,17 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-def batch(state: TrainingState, itr: int = 0) -> tuple[Tensor, Tensor]:
+def first_convolution(network: nn.Module) -> nn.Module:
+    return network.get_submodule("convolutions.0")
+
+
+def draw_of(real: Tensor, z: Tensor) -> Draw:
+    return Draw(0, [(real,)], [(z,)], [])
+
+
+def batch(state: TrainingState, itr: int = 0) -> Draw:
     pixels = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(itr))
-    return pixels, noise(state.recipe.seed, itr, 16, 100)
+    return draw_of(pixels, noise(state.recipe.seed, itr, 16, 100))
 
 
 def before(method: Callable[..., Any], look: Callable[[], None]) -> Callable[..., Any]:
@@ -86,10 +96,10 @@ def test_each_update_changes_its_own_network_only() -> None:
         assert same(snapshot(g), g_start)
         seen["d"] = snapshot(d)
 
-    step = state.step
-    step.d_optimizer.step = before(step.d_optimizer.step, at_update_of_d)  # type: ignore[method-assign]  # to look on
-    step.g_optimizer.step = before(step.g_optimizer.step, at_update_of_g)  # type: ignore[method-assign]  # to look on
-    step(*batch(state))
+    of_d, of_g = state.d_optimizer, state.g_optimizer
+    of_d.step = before(of_d.step, at_update_of_d)  # type: ignore[method-assign]  # to look on
+    of_g.step = before(of_g.step, at_update_of_g)  # type: ignore[method-assign]  # to look on
+    state.step(batch(state))
 
     assert seen["d_grad"].keys() == d_start.keys()
     assert any(not torch.equal(seen["d"][k], d_start[k]) for k in d_start)
@@ -107,18 +117,19 @@ def test_no_gradient_is_carried_into_the_next_step() -> None:
         for parameter in network.parameters():
             parameter.grad = torch.full_like(parameter, 1e3)
     for state in (once, dirty):
-        state.step(*batch(state))
+        state.step(batch(state))
     assert same(snapshot(once.generator), snapshot(dirty.generator))
     assert same(snapshot(once.discriminator), snapshot(dirty.discriminator))
 
 
 def test_step_reports_the_losses_before_its_updates() -> None:
     state, other = TrainingState(tiny(), CPU), TrainingState(tiny(), CPU)
-    real, z = batch(state)
+    draw = batch(state)
+    ((real,),), ((z,),) = draw.real, draw.d_fake
     with torch.no_grad():
         real_logits = other.discriminator(real)
         fake_logits = other.discriminator(other.generator(z))
-    outcome = state.step(real, z)
+    outcome = state.step(draw)
     assert outcome.keys() == {"loss_d", "loss_g", "real", "fake"}
     assert all(value.shape == () and not value.requires_grad for value in outcome.values())
     torch.testing.assert_close(outcome["loss_d"], discriminator_loss(real_logits, fake_logits))
@@ -130,9 +141,9 @@ def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:
     state = TrainingState(tiny("precision=bf16"), CPU)
     types = set()
     for network in (state.generator, state.discriminator):
-        network.convolutions[0].register_forward_hook(lambda *a: types.add(a[2].dtype))
+        first_convolution(network).register_forward_hook(lambda *a: types.add(a[2].dtype))
     for itr in range(5):
-        outcome = state.step(*batch(state, itr))
+        outcome = state.step(batch(state, itr))
         assert all(value.isfinite() and value.dtype == torch.float32 for value in outcome.values())
     assert types == {torch.bfloat16}
     for network in (state.generator, state.discriminator):
@@ -143,8 +154,8 @@ def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:
 def test_fp32_computes_in_fp32() -> None:
     state = TrainingState(tiny(), CPU)
     types = set()
-    state.generator.convolutions[0].register_forward_hook(lambda *a: types.add(a[2].dtype))
-    state.step(*batch(state))
+    first_convolution(state.generator).register_forward_hook(lambda *a: types.add(a[2].dtype))
+    state.step(batch(state))
     assert types == {torch.float32}
 
 
@@ -157,8 +168,8 @@ def test_each_network_learns_while_the_other_stands_still(emnist: ImageSet) -> N
         state.g_optimizer.param_groups[0]["lr"] = g_lr
         outcomes = []
         for itr in itrs:
-            real = to_unit_range(emnist.images[order.indices(itr)])
-            outcome = state.step(real, noise(1, itr, 16, 100))
+            real = to_range(emnist.images[order.indices(itr)], (0.0, 1.0))
+            outcome = state.step(draw_of(real, noise(1, itr, 16, 100)))
             outcomes.append({key: value.item() for key, value in outcome.items()})
         return outcomes
 
@@ -176,7 +187,7 @@ def test_weights_start_as_the_paper_says() -> None:
     network = dcgan.Generator()
     for parameter in network.parameters():
         nn.init.constant_(parameter, 7.0)
-    initialize(network, InitializerConfig(std=0.05))
+    initialize(network, InitializerConfig(std=0.05, batch_norm_std=0.05))
     biases = [value for name, value in network.named_parameters() if name.endswith("bias")]
     assert biases
     assert not any(bias.any() for bias in biases)

@@ -51,8 +51,8 @@ def averaged(reference_run: Path) -> ServedGenerator:
     assert newest is not None
     generator = Generator(100, (16, 8, 4), 32)
     generator.load_state_dict(checkpoint.load(newest)["ema"])
-    standing_statistics(generator, [noise(1, 2**63 + i, 256, 100) for i in range(64)])
-    return ServedGenerator(generator)
+    standing_statistics(generator, [(noise(1, 2**63 + i, 256, 100),) for i in range(64)])
+    return ServedGenerator(generator, 100)
 
 
 def images_of(zoo: Path, name: str, n: int) -> NDArray[np.uint8]:
@@ -122,9 +122,9 @@ def test_images_are_those_of_the_average(published: Path, reference_run: Path) -
     assert newest is not None
     raw = Generator(100, (16, 8, 4), 32)
     raw.load_state_dict(checkpoint.load(newest)["generator"])
-    standing_statistics(raw, [noise(1, 2**63 + i, 256, 100) for i in range(64)])
+    standing_statistics(raw, [(noise(1, 2**63 + i, 256, 100),) for i in range(64)])
     with torch.no_grad():
-        other = ServedGenerator(raw)(torch.from_numpy(latents(range(16), [None] * 16, 100)))
+        other = ServedGenerator(raw, 100)(torch.from_numpy(latents(range(16), [None] * 16, 100)))
     error = np.abs(images_of(published, "full", 16).astype(int) - other.numpy().astype(int))
     assert error.max() > 1
 

@@ -16,7 +16,7 @@ from training import checkpoint
 from training.config import Recipe, load_recipe
 from training.errors import RunError
 from training.launch import Outcome, launch
-from training.steps import GanStep
+from training.steps import Draw, SimultaneousStep
 
 CPU = torch.device("cpu")
 
@@ -132,18 +132,18 @@ def test_run_that_crashed_before_its_first_checkpoint_starts_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_to(6, tmp_path / "whole")
-    step = GanStep.__call__
+    step = SimultaneousStep.__call__
 
-    def crash(self: GanStep, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    def crash(self: SimultaneousStep, draw: Draw) -> dict[str, torch.Tensor]:
         if itrs(tmp_path / "parts")[-1:] == [3]:
             raise MemoryError
-        return step(self, *batch)
+        return step(self, draw)
 
-    monkeypatch.setattr(GanStep, "__call__", crash)
+    monkeypatch.setattr(SimultaneousStep, "__call__", crash)
     with pytest.raises(MemoryError):
         run_to(6, tmp_path / "parts")
     assert newest_itr(tmp_path / "parts") == 0
-    monkeypatch.setattr(GanStep, "__call__", step)
+    monkeypatch.setattr(SimultaneousStep, "__call__", step)
     run_to(6, tmp_path / "parts", resume=True)
     assert differences(saved(tmp_path / "parts", 6), saved(tmp_path / "whole", 6)) == []
     assert computed(tmp_path / "parts") == computed(tmp_path / "whole")

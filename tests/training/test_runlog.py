@@ -93,7 +93,7 @@ def test_sample_grid_has_8_by_8_images(reference_run: Path) -> None:
 
 def test_grid_of_few_images(tmp_path: Path) -> None:
     with RunLog(tmp_path, tiny(), None) as log:
-        log.samples(5, torch.full((4, 1, 28, 28), 1.0))
+        log.samples(5, torch.full((4, 1, 28, 28), 1.0), columns=2)
     with Image.open(tmp_path / "samples" / "00000005.png") as grid:
         assert grid.size == (2 * 30 + 2, 2 * 30 + 2)
         assert grid.convert("L").getpixel((3, 3)) == 255

@@ -15,21 +15,21 @@ import torch
 
 from tests.training.conftest import Cli, Start, Training, itrs, sets
 from training import checkpoint
-from training.steps import GanStep
+from training.steps import Draw, SimultaneousStep
 
 STOPPING = "stopping: saving a checkpoint (press Ctrl-C again to exit at once)"
 
 
 def send_in_step(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, itr: int) -> None:
     """The signal comes in the middle of iteration `itr` of the first run."""
-    step, calls = GanStep.__call__, itertools.count(1)
+    step, calls = SimultaneousStep.__call__, itertools.count(1)
 
-    def stepped(self: GanStep, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    def stepped(self: SimultaneousStep, draw: Draw) -> dict[str, torch.Tensor]:
         if next(calls) == itr:
             signal.raise_signal(number)
-        return step(self, *batch)
+        return step(self, draw)
 
-    monkeypatch.setattr(GanStep, "__call__", stepped)
+    monkeypatch.setattr(SimultaneousStep, "__call__", stepped)
 
 
 def test_process_keeps_others_out_and_ends_well_on_an_interrupt(

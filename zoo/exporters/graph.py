@@ -8,41 +8,87 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from zoo.exporters.truncation_knots import knots_of
+
 OPSET = 20
+_MAX_BATCH = 65536
 
 
 class ServedGenerator(nn.Module):
-    """Latents float32 [N, z_dim] to images uint8 [N, H, W, C].
+    """Latents, classes and thresholds to images uint8 [N, H, W, C].
 
     Args:
-        generator: gives images float32 [N, C, H, W] in [0, 1].
+        generator: gives images float32 [N, C, H, W] within its `pixel_range`.
+        z_dim: length of z.
+        n_classes: 0 for a model without classes.
+        n_knots: rows of the batch-norm statistics that follow the truncation; 0 where they do not.
     """
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(
+        self, generator: nn.Module, z_dim: int, n_classes: int = 0, n_knots: int = 0
+    ) -> None:
         super().__init__()
         self.generator = generator
+        self.z_dim, self.n_classes, self.n_knots = z_dim, n_classes, n_knots
+        low, high = generator.pixel_range  # type: ignore[misc]  # torch types attributes of modules as Tensor or Module
+        self._low, self._factor = float(low), 255.0 / float(high - low)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Rounds to the nearest of 256 grey levels, and moves channels last."""
-        images: Tensor = self.generator(z)
-        return (images * 255.0).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the arguments of `forward`, as the graph has them."""
+        names = ["z"]
+        names += ["class_weights"] if self.n_classes else []
+        names += ["truncation"] if self.n_knots else []
+        return names
+
+    def forward(self, z: Tensor, *conditions: Tensor) -> Tensor:
+        """Rounds to the nearest of 256 grey levels, and moves channels last.
+
+        Args:
+            z: float32 [N, z_dim].
+            conditions: of `class_weights` float32 [N, n_classes] and `truncation` float32 [N],
+                those that `input_names` has.
+        """
+        rest = list(conditions)
+        class_weights = rest.pop(0) if self.n_classes else None
+        if self.n_knots:
+            images = self.generator(z, class_weights, knots_of(rest.pop(0), self.n_knots))
+        else:
+            images = (
+                self.generator(z) if class_weights is None else self.generator(z, class_weights)
+            )
+        levels = (images - self._low) * self._factor if self._low else images * self._factor
+        pixels: Tensor = levels.round().clamp(0, 255).to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1)
+
+    def example(self, n: int) -> tuple[Tensor, ...]:
+        """Arguments of the right shapes for a batch of `n`."""
+        shapes = {
+            "z": (n, self.z_dim),
+            "class_weights": (n, self.n_classes),
+            "truncation": (n,),
+        }
+        return tuple(torch.zeros(shapes[name]) for name in self.input_names)
 
 
-def trace(served: ServedGenerator, z_dim: int) -> onnx.ModelProto:
-    """The plain graph of a generator in evaluation mode, with a dynamic batch.
+def trace(served: ServedGenerator) -> onnx.ModelProto:
+    """The graph of a generator in evaluation mode, with a dynamic batch.
 
-    The exporter folds batch norm into the neighbouring weights. Notes about source files are
+    The exporter folds plain batch norm into the neighbouring weights. Notes about source files are
     removed: they hold paths of the machine that exported.
     """
+    batch = torch.export.Dim("N", min=1, max=_MAX_BATCH)
+    arguments = served.example(2)
+    first, *others = ({0: batch} for _ in arguments)
     program = torch.onnx.export(
         served,
-        (torch.zeros(2, z_dim),),
+        arguments,
         dynamo=True,
         verbose=False,
         opset_version=OPSET,
-        input_names=["z"],
+        input_names=served.input_names,
         output_names=["images"],
-        dynamic_shapes={"z": {0: torch.export.Dim("N", min=1, max=65536)}},
+        dynamic_shapes=(first, tuple(others)),
     )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")

@@ -1,7 +1,7 @@
 """BigGAN (Brock, Donahue, Simonyan 2018, appendix B, figure 15 and tables 4 to 6).
 
     generator       z_0 ─ linear ─ block ↑ (z_1, class) ─ block ↑ (z_2, class) ─ … ─ conv ─ tanh
-    discriminator   image ─ block ↓ ─ block ↓ ─ … ─ ReLU, sum over pixels ─ linear + class projection
+    discriminator   image ─ block ↓ ─ block ↓ ─ … ─ ReLU, sum over pixels ─ linear + projection
 
 Widths are multiples of `ch`; the tables below list them by resolution. 32 is the CIFAR-10 network
 of the authors' PyTorch code, 28 a narrow one for EMNIST.
@@ -22,6 +22,7 @@ from zoo.nets.layers import (
     SelfAttention,
     StandingBatchNorm2d,
     UpsampleConv2d,
+    UpsampleShortcut,
     spectral_norm,
 )
 
@@ -192,16 +193,15 @@ class GeneratorBlock(nn.Module):
         self.conditional = condition > 0
         self.conv1 = spectral_norm(UpsampleConv2d(in_channels, out_channels), spectral)
         self.conv2 = spectral_norm(nn.Conv2d(out_channels, out_channels, 3, padding=1), spectral)
-        self.shortcut = spectral_norm(nn.Conv2d(in_channels, out_channels, 1), spectral)
+        self.shortcut = spectral_norm(UpsampleShortcut(in_channels, out_channels), spectral)
 
     def forward(self, x: Tensor, condition: Tensor, knots: Tensor | None = None) -> Tensor:
         """[N, C_in, H, W] to [N, C_out, 2H, 2W]."""
         arguments = (condition, knots) if self.conditional else (knots,)
         h = self.conv1(F.relu(self.norm1(x, *arguments)))
         h = self.conv2(F.relu(self.norm2(h, *arguments)))
-        # A 1x1 convolution commutes with upsampling, and before it costs a quarter.
-        shortcut: Tensor = F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
-        return h + shortcut
+        out: Tensor = h + self.shortcut(x)
+        return out
 
 
 class Discriminator(nn.Module):
@@ -238,7 +238,8 @@ class Discriminator(nn.Module):
             features = F.relu(h).sum((2, 3), dtype=torch.float32)
             logits: Tensor = self.linear(features).squeeze(1)
             if self.embedding is not None and class_weights is not None:
-                logits = logits + ((class_weights @ self.embedding.weight) * features).sum(1)
+                weight: Tensor = self.embedding.weight  # type: ignore[assignment]  # torch types attributes of modules as Tensor or Module
+                logits = logits + ((class_weights @ weight) * features).sum(1)
         return logits
 
 

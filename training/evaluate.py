@@ -1,0 +1,245 @@
+"""Measuring a model of the zoo: real images, a classifier, a curve, pictures, the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PilImage
+from pydantic import BaseModel, ConfigDict
+
+from training.classifier import TrainedClassifier
+from training.data import Images
+from training.errors import DatasetError, RunError
+from training.metrics.features import describe_images
+from training.metrics.precision_recall import K
+from training.metrics.truncation_curve import (
+    FIRST_SEED,
+    Measurement,
+    Reference,
+    measure,
+    truncation_curve,
+)
+from training.plots import plot_truncation_curve
+from training.runlog import write_text_atomically
+from zoo.card import CARD, Card, Metric, TruncationPoint
+from zoo.catalog import Entry
+from zoo.contact_sheet import contact_sheet
+from zoo.errors import one_line
+from zoo.generator import Generator, Mixture
+from zoo.latents import Truncation
+
+THRESHOLDS: tuple[float | None, ...] = (0.1, 0.3, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, None)
+SAMPLES = 5000
+RESULT, CURVE = "evaluation.json", "truncation_curve.png"
+_TOOL = "ganagerie evaluate"
+_COLUMNS, _ROWS = 10, 10
+_SHOWN_THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, None)
+
+
+class Evaluation(BaseModel):
+    """What was measured of one model, and on what.
+
+    Attributes:
+        model: `name@version`.
+        artifact_sha256: of the file that made the images.
+        dataset: whose training images are the real ones.
+        classifier: name of the recipe of the classifier whose features were compared.
+        classifier_test_accuracy: on the whole test split.
+        first_seed: image i has seed `first_seed` + i at every threshold.
+        reference_samples: real training images that everything is compared with.
+        real: other training images, as many as generated ones: what a perfect generator gets.
+        held_out: test images, as many as there are up to that number; the classifier has not
+            seen these, so its accuracy on them is the one to compare with.
+        curve: the generator at each threshold.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str
+    artifact_sha256: str
+    dataset: str
+    classifier: str
+    classifier_test_accuracy: float
+    first_seed: int
+    reference_samples: int
+    real: Measurement
+    held_out: Measurement
+    curve: tuple[Measurement, ...]
+
+    def to_json(self) -> str:
+        """As it stands in `evaluation.json`."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The two splits of a data set."""
+
+    train: Images
+    test: Images
+
+
+def evaluate(
+    generator: Generator,
+    classifier: TrainedClassifier,
+    data: RealImages,
+    thresholds: Sequence[float | None] = THRESHOLDS,
+    samples: int = SAMPLES,
+    advance: Callable[[float | None, int], None] = lambda *_: None,
+) -> Evaluation:
+    """Measures a generator at each threshold, and real images beside it.
+
+    Args:
+        generator: its images and classes are those that the classifier knows.
+        classifier: decides the features.
+        data: that the generator was trained on.
+        thresholds: None for no truncation.
+        samples: images at each threshold; twice as many training images are needed.
+        advance: called after every batch with the threshold and how many images it had.
+
+    Raises:
+        DatasetError: too many samples for the data set, or too few for the metrics.
+    """
+    most = len(data.train) // 2
+    if not K < samples <= most:
+        raise DatasetError(
+            f"{samples} samples: must be {K + 1} to {most}, half of the training images, "
+            "because as many are compared with as many others"
+        )
+    names, card = classifier.class_names, generator.card
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(data.train)))
+    held = torch.from_numpy(np.random.default_rng(1).permutation(len(data.test)))[:samples]
+    reference = Reference.fit(describe_images(classifier, data.train, order[:samples]))
+    real = describe_images(classifier, data.train, order[samples : 2 * samples])
+    test = describe_images(classifier, data.test, held)
+    if not card.class_names:
+        # Beside a generator without classes real images are measured in the way that it is.
+        real, test = real.unlabelled, test.unlabelled
+    return Evaluation(
+        model=card.reference,
+        artifact_sha256=card.artifact.sha256,
+        dataset=classifier.recipe.dataset,
+        classifier=classifier.recipe.name,
+        classifier_test_accuracy=classifier.test_accuracy,
+        first_seed=FIRST_SEED,
+        reference_samples=samples,
+        real=measure(real, reference, names),
+        held_out=measure(test, reference, names),
+        curve=tuple(
+            truncation_curve(generator, classifier, reference, thresholds, samples, advance)
+        ),
+    )
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, generator: Generator) -> list[Path]:
+    """Writes the figures, their plot and the pictures into `folder`; returns what was written.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    pictures = {"samples.png": sample_grid(generator), "truncation.png": truncations(generator)}
+    if generator.card.class_names:
+        pictures["classes.png"] = class_mixtures(generator)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(folder / RESULT, evaluation.to_json())
+        title = f"{evaluation.model}, {evaluation.curve[0].samples:,} images a threshold"
+        references = (("real, training", evaluation.real), ("real, test", evaluation.held_out))
+        plot_truncation_curve(folder / CURVE, title, evaluation.curve, references)
+        for name, picture in pictures.items():
+            picture.save(folder / name, optimize=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {one_line(error)}") from error
+    return [folder / name for name in (RESULT, CURVE, *pictures)]
+
+
+def sample_grid(generator: Generator) -> PilImage.Image:
+    """Untruncated images: a row a class, each column a seed; ten rows without classes."""
+    n_classes = len(generator.card.class_names)
+    rows = n_classes or _ROWS
+    seeds = [FIRST_SEED + i for i in range(rows * _COLUMNS)]
+    mixtures: list[Mixture] | None = None
+    if n_classes:
+        mixtures = [((row, 1.0),) for row in range(rows) for _ in range(_COLUMNS)]
+    return _sheet(generator, seeds, [None] * len(seeds), mixtures)
+
+
+def truncations(generator: Generator) -> PilImage.Image:
+    """A row a seed, from threshold 0 on the left to no truncation on the right."""
+    seeds = [FIRST_SEED + row for row in range(_ROWS) for _ in _SHOWN_THRESHOLDS]
+    row = [None if t is None else Truncation(t) for t in _SHOWN_THRESHOLDS]
+    n_classes = len(generator.card.class_names)
+    mixtures: list[Mixture] | None = None
+    if n_classes:
+        mixtures = [((r % n_classes, 1.0),) for r in range(_ROWS) for _ in _SHOWN_THRESHOLDS]
+    return _sheet(generator, seeds, row * _ROWS, mixtures)
+
+
+def class_mixtures(generator: Generator) -> PilImage.Image:
+    """A row a seed, from one class on the left to the next on the right."""
+    n_classes = len(generator.card.class_names)
+    mixtures: list[Mixture] = []
+    for row in range(_ROWS):
+        first, second = row % n_classes, (row + 1) % n_classes
+        weights = np.linspace(0.0, 1.0, _COLUMNS).tolist()
+        mixtures += [((first, 1.0 - weight), (second, weight)) for weight in weights]
+    seeds = [FIRST_SEED + row for row in range(_ROWS) for _ in range(_COLUMNS)]
+    return _sheet(generator, seeds, [None] * len(seeds), mixtures)
+
+
+def with_evaluation(card: Card, evaluation: Evaluation) -> Card:
+    """The card with what was measured: quality without truncation, and the truncation's curve.
+
+    Raises:
+        RunError: the evaluation is of another file, or did not measure without truncation.
+    """
+    if evaluation.artifact_sha256 != card.artifact.sha256:
+        raise RunError(f"{card.reference}: the evaluation is of another {card.artifact.file}")
+    whole = [point for point in evaluation.curve if point.threshold is None]
+    if not whole:
+        raise RunError(
+            "a card states quality without truncation, which was not measured: "
+            "add none to --thresholds"
+        )
+    tool = (
+        f"{_TOOL}, {evaluation.classifier} "
+        f"(test accuracy {evaluation.classifier_test_accuracy:.4f})"
+    )
+    rows = (("", whole[0]), (" real", evaluation.real), (" test", evaluation.held_out))
+    quality = tuple(
+        Metric(name=f"{name}{suffix}", value=value, samples=row.samples, tool=tool)
+        for suffix, row in rows
+        for name, value in row.metrics().items()
+    )
+    curve = tuple(
+        TruncationPoint(threshold=p.threshold, metrics=p.metrics()) for p in evaluation.curve
+    )
+    advice = card.truncation.model_copy(update={"curve": curve})
+    return card.model_copy(update={"quality": quality, "truncation": advice})
+
+
+def write_card(entry: Entry, evaluation: Evaluation) -> None:
+    """Replaces a model's card by one with the evaluation in it.
+
+    Raises:
+        RunError: see `with_evaluation`, or the card cannot be written.
+    """
+    card = with_evaluation(entry.card, evaluation)
+    try:
+        write_text_atomically(entry.folder / CARD, card.to_json())
+    except OSError as error:
+        raise RunError(f"{entry.folder / CARD}: cannot be written: {one_line(error)}") from error
+
+
+def _sheet(
+    generator: Generator,
+    seeds: list[int],
+    truncations: list[Truncation | None],
+    mixtures: list[Mixture] | None,
+) -> PilImage.Image:
+    pixels = generator.generate(seeds, truncations, mixtures)
+    return contact_sheet([PilImage.fromarray(image.squeeze()) for image in pixels], _COLUMNS)
