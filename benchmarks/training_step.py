@@ -1,7 +1,8 @@
-"""The GAN step against a plain implementation of it: `python -m benchmarks.training_step`.
+"""The GAN steps against plain implementations of them: `python -m benchmarks.training_step`.
 
-Plain is what a first version looks like: torch's default memory layout, Adam without fusing, and a
-second forward pass of the generator for its own update. Measured in turns, several rounds.
+Plain is what a first version looks like: torch's default memory layout, Adam without fusing, a
+second forward pass of the DCGAN's generator for its own update, and the BigGAN's resampling as its
+paper draws it, an upsampling or pooling beside a convolution. Measured in turns, several rounds.
 """
 
 from __future__ import annotations
@@ -12,71 +13,111 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.machine import describe
+from training.batches import BatchSource
 from training.config import Recipe, load_recipe
-from training.data import noise
-from training.losses import discriminator_loss, generator_loss
+from training.data import ImageSet
+from training.losses import LOSSES
+from training.networks import Subject, pixel_range, subject_of
 from training.state import TrainingState
-from zoo.nets import dcgan
+from training.steps import Draw
 
-_WARM_UP, _STEPS = 2, 6
+_CPU = torch.device("cpu")
+_WARM_UP, _STEPS = 1, 4
+_IMAGES = 1024
 
-Step = Callable[[Tensor, Tensor], object]
+Step = Callable[[Draw], object]
 
 
-def _plain(recipe: Recipe) -> Step:
-    generator, discriminator = dcgan.Generator(), dcgan.Discriminator()
-    g_optimizer = torch.optim.Adam(generator.parameters(), 2e-4, (0.5, 0.999), foreach=False)
-    d_optimizer = torch.optim.Adam(discriminator.parameters(), 2e-4, (0.5, 0.999), foreach=False)
+def _images(recipe: Recipe) -> ImageSet:
+    """Noise of the recipe's size and number of classes."""
+    emnist = recipe.dataset == "emnist-balanced"
+    channels, side, n_classes = (1, 28, 47) if emnist else (3, 32, 10)
+    pixels = torch.randint(0, 256, (_IMAGES, channels, side, side), dtype=torch.uint8)
+    names = tuple(str(i) for i in range(n_classes))
+    return ImageSet(pixels, torch.arange(_IMAGES) % n_classes, names)
 
-    def step(real: Tensor, z: Tensor) -> None:
-        d_optimizer.zero_grad()
-        fake = generator(z).detach()
-        loss = discriminator_loss(discriminator(real), discriminator(fake))
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        d_optimizer.step()
+
+def _recipe(name: str, *overrides: str) -> Recipe:
+    """With batches that two cores can chew, where the recipe's are too large."""
+    smaller = ["batch_size=16", "d_steps=2"] if name == "biggan-cifar10" else []
+    return load_recipe(name, [*smaller, *overrides])
+
+
+def _plain(name: str, subject: Subject) -> Step:
+    recipe = _recipe(name, "precision=fp32", "channels_last=false", "fused_resampling=false")
+    state, loss, adam = TrainingState(recipe, _CPU, subject), LOSSES[recipe.loss], recipe.optimizer
+    generator, discriminator = state.generator, state.discriminator
+
+    def optimizer(network: nn.Module, lr: float) -> torch.optim.Adam:
+        return torch.optim.Adam(network.parameters(), lr, adam.betas, adam.eps, foreach=False)
+
+    g_optimizer = optimizer(generator, adam.g_lr)
+    d_optimizer = optimizer(discriminator, adam.d_lr)
+
+    def step(draw: Draw) -> None:
+        for (real, *real_classes), (z, *classes) in zip(draw.real, draw.d_fake, strict=True):
+            d_optimizer.zero_grad()
+            fake = generator(z, *classes).detach()
+            loss_d = loss.discriminator(
+                discriminator(real, *real_classes), discriminator(fake, *classes)
+            )
+            loss_d.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            d_optimizer.step()
         g_optimizer.zero_grad()
-        loss = generator_loss(discriminator(generator(z)))
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        for z, *classes in draw.g_fake or draw.d_fake:
+            loss_g: Tensor = loss.generator(discriminator(generator(z, *classes), *classes))
+            loss_g.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         g_optimizer.step()
 
     return step
 
 
-def _images_per_s(step: Step, recipe: Recipe) -> float:
-    real = torch.rand(recipe.batch_size, 1, dcgan.SIDE, dcgan.SIDE)
-    z = noise(recipe.seed, 0, recipe.batch_size, recipe.network.z_dim)
-    for _ in range(_WARM_UP):
-        step(real, z)
+def _images_per_s(step: Step, draws: list[Draw], images: int) -> float:
+    for draw in draws[:_WARM_UP]:
+        step(draw)
     start_s = time.perf_counter()
-    for _ in range(_STEPS):
-        step(real, z)
-    return _STEPS * recipe.batch_size / (time.perf_counter() - start_s)
+    for draw in draws[_WARM_UP:]:
+        step(draw)
+    return (len(draws) - _WARM_UP) * images / (time.perf_counter() - start_s)
+
+
+def _measure(name: str, rounds: int) -> None:
+    fp32, bf16 = (_recipe(name, f"precision={p}") for p in ("fp32", "bf16"))
+    data = _images(fp32)
+    subject = subject_of(data)
+    steps: dict[str, Step] = {
+        "plain": _plain(name, subject),
+        "ours, fp32": TrainingState(fp32, _CPU, subject).step,
+        "ours, bf16": TrainingState(bf16, _CPU, subject).step,
+    }
+    state = TrainingState(fp32, _CPU, subject)
+    source = BatchSource(fp32, data, pixel_range(state.generator), _CPU)
+    draws = [source.draw(itr) for itr in range(_WARM_UP + _STEPS)]
+    rates: dict[str, list[float]] = {step: [] for step in steps}
+    for _ in range(rounds):
+        for label, step in steps.items():
+            rates[label].append(_images_per_s(step, draws, source.images_per_itr))
+    for label, found in rates.items():
+        ratios = " ".join(f"{a / b:.2f}" for a, b in zip(found, rates["plain"], strict=True))
+        print(f"| {name} | {label} | {statistics.median(found):.0f} | {ratios} |", flush=True)
 
 
 def main() -> None:
     """Measures and prints a table for docs/benchmarks.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    fp32, bf16 = (load_recipe("dcgan-emnist", [f"precision={p}"]) for p in ("fp32", "bf16"))
-    cpu = torch.device("cpu")
-    steps: dict[str, tuple[Step, Recipe]] = {
-        "plain": (_plain(fp32), fp32),
-        "ours, fp32": (TrainingState(fp32, cpu).step, fp32),
-        "ours, bf16": (TrainingState(bf16, cpu).step, bf16),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, (step, recipe) in steps.items():
-            rates[name].append(_images_per_s(step, recipe))
+    parser.add_argument(
+        "--recipes", nargs="+", default=["dcgan-emnist", "biggan-emnist", "biggan-cifar10"]
+    )
+    options = parser.parse_args()
     print(f"{describe()}, torch {torch.__version__}")
-    print("| step | images/s (median) | against plain, by round |\n|---|---|---|")
-    for name, found in rates.items():
-        ratios = " ".join(f"{a / b:.2f}" for a, b in zip(found, rates["plain"], strict=True))
-        print(f"| {name} | {statistics.median(found):.0f} | {ratios} |")
+    print("| recipe | step | real images/s (median) | against plain, by round |")
+    print("|---|---|---|---|")
+    for name in options.recipes:
+        _measure(name, options.rounds)
 
 
 if __name__ == "__main__":

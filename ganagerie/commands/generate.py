@@ -27,6 +27,10 @@ Examples:
 
   ganagerie generate dcgan-emnist --seed 7 -o - > seven.png
 
+  ganagerie generate biggan-emnist --class A --truncation 0.5 -n 64 -o a.png
+
+  ganagerie generate biggan-emnist --every-class -n 8 -o all.png
+
   ganagerie generate dcgan-emnist -n 64 -o letters.png --target 127.0.0.1:50051
 """
 
@@ -61,6 +65,10 @@ def generate(
             "or as many times as there are images.",
         ),
     ] = None,
+    every_class: Annotated[
+        bool,
+        typer.Option("--every-class", help="-n images of every class, one class after the other."),
+    ] = False,
     truncation: Annotated[
         float | None, typer.Option(help="Truncation threshold; lower is more typical, less varied.")
     ] = None,
@@ -88,19 +96,27 @@ def generate(
 
     if output == "-" and count != 1:
         raise InvalidRequest("-o -", f"writes one image, not {count}; use -n 1, FILE.png or DIR/")
+    if output == "-" and every_class:
+        raise InvalidRequest("-o -", "writes one image; with --every-class use FILE.png or DIR/")
     destination = _Destination(output)
     options: Options = {"count": count, "seed": seed, "truncation": truncation}
     if truncation_mode is not None:
         options["truncation_mode"] = truncation_mode.value
-    if classes:
+    if every_class:
+        if classes:
+            raise InvalidRequest("--every-class", "leave out --class with it")
+        names = _class_names(zoo, model, target, timeout_s)
+        options["classes"] = [name for name in names for _ in range(count)]
+        options["count"] = count * len(names)
+    elif classes:
         chosen = [_parse_class(text) for text in classes]
         options["classes"] = chosen[0] if len(chosen) == 1 else chosen
     if target:
         images = _from_server(target, model, options, timeout_s)
     else:
         images = _in_process(zoo, model, options)
-    made = sorted(_with_progress(images, count), key=lambda image: image.index)
-    destination.write(made)
+    made = sorted(_with_progress(images, options["count"]), key=lambda image: image.index)
+    destination.write(made, count if every_class else None)
     seeds = f"seed {made[0].seed}" + (f" to {made[-1].seed}" if len(made) > 1 else "")
     typer.echo(f"{len(made)} of {model}, {seeds}: {output}", err=True)
 
@@ -112,6 +128,23 @@ def _with_progress(images: Iterable[GeneratedImage], count: int) -> Iterable[Gen
     console = Console(stderr=True)
     few = count < _PROGRESS_FROM or not console.is_terminal
     return track(images, "generating", count, console=console, transient=True, disable=few)
+
+
+def _class_names(zoo: Path, model: str, target: str | None, timeout_s: float) -> tuple[str, ...]:
+    from zoo.errors import InvalidRequest
+
+    if target:
+        from ganagerie.client import Client
+
+        with Client(target, timeout_s=timeout_s) as client:
+            names = client.model(model).class_names
+    else:
+        from zoo.catalog import Catalog
+
+        names = Catalog.open(zoo).resolve(model).card.class_names
+    if not names:
+        raise InvalidRequest("--every-class", f"{model} has no classes")
+    return names
 
 
 def _in_process(zoo: Path, model: str, options: Options) -> Iterable[GeneratedImage]:
@@ -181,8 +214,8 @@ class _Destination:
             if self.path.exists():
                 _require_writable(self.path)
 
-    def write(self, images: Sequence[GeneratedImage]) -> None:
-        """Writes all images.
+    def write(self, images: Sequence[GeneratedImage], columns: int | None) -> None:
+        """Writes all images; `columns` is of a contact sheet, None for as square as it gets.
 
         Raises:
             OutputError: the disk or the reader does not take them.
@@ -198,7 +231,7 @@ class _Destination:
             else:
                 from zoo.contact_sheet import contact_sheet
 
-                contact_sheet([image.image for image in images]).save(self.path)
+                contact_sheet([image.image for image in images], columns).save(self.path)
         except OSError as error:
             raise OutputError(f"cannot write {self._output}: {error.strerror}") from error
 

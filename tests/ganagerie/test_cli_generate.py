@@ -55,6 +55,46 @@ def test_folder_gets_one_png_a_seed(cli: Cli, client: Client, output: str) -> No
     assert made == {f"{image.seed}.png": image.data for image in images}
 
 
+def test_every_class_has_a_row_of_its_own(cli: Cli, client: Client) -> None:
+    names = client.model("letters").class_names
+    done = cli("generate", "letters", "--every-class", "-n", 2, "--seed", 7, "-o", "all.png")
+    assert (done.code, done.err) == (
+        0,
+        f"{2 * len(names)} of letters, seed 7 to {6 + 2 * len(names)}: all.png\n",
+    )
+    with Image.open("all.png") as sheet:
+        assert sheet.size == (14 * 2 + 2, 14 * len(names) + 2)
+        for row, name in enumerate(names):
+            wanted = client.generate("letters", count=2, seed=7 + 2 * row, classes=name)
+            for column, image in enumerate(wanted):
+                x, y = 14 * column + 2, 14 * row + 2
+                assert sheet.crop((x, y, x + 12, y + 12)).tobytes() == image.image.tobytes()
+
+
+def test_every_class_of_a_server(cli: Cli, toy_server: Running) -> None:
+    options = ("--every-class", "-n", 2, "--seed", 7)
+    assert cli("generate", "letters", *options, "-o", "here.png").code == 0
+    target = ("--target", toy_server.grpc)
+    assert cli("generate", "letters", *options, "-o", "there.png", *target).code == 0
+    assert Path("here.png").read_bytes() == Path("there.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("plain --every-class -o x.png", "--every-class: plain has no classes"),
+        ("letters --every-class --class A -o x.png", "--every-class: leave out --class with it"),
+        (
+            "letters --every-class -o -",
+            "-o -: writes one image; with --every-class use FILE.png or DIR/",
+        ),
+    ],
+)
+def test_every_class_refuses(cli: Cli, arguments: str, error: str) -> None:
+    done = cli("generate", *arguments.split())
+    assert (done.code, done.err) == (2, f"error: {error}\n")
+
+
 def test_suffix_may_be_in_capitals(cli: Cli) -> None:
     assert cli("generate", "plain", "-o", "SHEET.PNG").code == 0
     with Image.open("SHEET.PNG") as sheet:

@@ -9,7 +9,7 @@ from scipy.special import xlogy
 
 
 def class_score(probabilities: NDArray[np.float64]) -> float:
-    """Score of classes, exp E KL(p(y|x) ‖ p(y)): 1 to n_classes (Salimans et al. 2016, section 4).
+    """Score of classes, exp E KL(p(y|x) ‖ p(y)): 1 to n_classes (Salimans et al. 2016, sec. 4).
 
     With Inception's probabilities it is the Inception score; with another classifier's it compares
     only with itself. It is computed over all samples at once, not averaged over ten parts.
