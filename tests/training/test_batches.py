@@ -15,10 +15,9 @@ from torch import Tensor
 from training.batches import BatchSource, order_of
 from training.config import Recipe, load_recipe
 from training.data import Images, ImageSet, to_range
-from training.draws import BalancedOrder, BatchOrder, classes, flips, g_noise, noise
+from training.draws import BatchOrder, classes, flips, g_noise, noise
 from training.errors import DatasetError, RecipeError
 from training.image_files import ImageFiles
-from training.prefetch import Prefetched
 from training.steps import Draw
 
 CPU = torch.device("cpu")
@@ -58,79 +57,6 @@ def shown(images: Tensor) -> list[int]:
     return ((images.amax((1, 2, 3)) + 1) * 127.5).round().long().tolist()
 
 
-# Class balance
-
-
-@pytest.mark.parametrize(
-    ("sizes", "batch_size"),
-    [([5, 50, 9], 8), ([5, 50, 9], 9), ([5, 50, 9], 2), ([1, 60], 7), ([30], 8), ([9] * 47, 64)],
-)
-def test_every_class_comes_equally_often(sizes: list[int], batch_size: int) -> None:
-    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    order, n = BalancedOrder(labels, batch_size, seed=3), len(sizes)
-    assert order.batches_per_epoch == sum(sizes) // batch_size
-    total = torch.zeros(n, dtype=torch.int64)
-    for batch in range(60):
-        chosen = order.indices(batch)
-        assert (chosen.shape, chosen.dtype) == ((batch_size,), torch.int64)
-        counts = labels[chosen].bincount(minlength=n)
-        assert set(counts.tolist()) <= {batch_size // n, -(-batch_size // n)}
-        total += counts
-        assert total.max() - total.min() <= 1  # over all batches so far as well
-
-
-def test_a_class_shows_all_its_images_before_it_shows_one_again() -> None:
-    labels = torch.tensor([0] * 5 + [1] * 20 + [2] * 7)
-    order = BalancedOrder(labels, 8, seed=3)
-    seen = torch.cat([order.indices(batch) for batch in range(100)])
-    for label, size in enumerate((5, 20, 7)):
-        # Rows are shuffled within a batch, so counts are compared and not the order.
-        counts = seen[labels[seen] == label].bincount(minlength=len(labels))
-        of_class = counts[labels == label]
-        assert of_class.sum() == (labels[seen] == label).sum()
-        assert of_class.max() - of_class.min() <= 1
-        assert len(of_class) == size
-
-
-def test_epochs_of_a_class_are_in_other_orders() -> None:
-    order = BalancedOrder(torch.zeros(16, dtype=torch.int64), 16, seed=3)
-    epochs = [order.indices(batch).tolist() for batch in range(3)]
-    assert all(sorted(epoch) == list(range(16)) for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
-
-
-def test_rows_do_not_tell_the_class() -> None:
-    labels = torch.arange(4).repeat_interleave(25)
-    order = BalancedOrder(labels, 8, seed=3)
-    firsts = torch.stack([labels[order.indices(batch)] for batch in range(400)])[:, 0]
-    assert (firsts.bincount(minlength=4) - 100).abs().max() < 5 * 100**0.5
-
-
-def test_balanced_order_is_a_function_of_seed_and_batch() -> None:
-    labels = torch.tensor([0, 1, 1, 2, 2, 2, 0, 1, 2, 2] * 3)
-    forwards = BalancedOrder(labels, 7, seed=5)
-    expected = [forwards.indices(batch).clone() for batch in range(30)]
-    jumping = BalancedOrder(labels, 7, seed=5)
-    for batch in (29, 0, 12, 3, 3, 28, 1):
-        assert torch.equal(jumping.indices(batch), expected[batch])
-        assert torch.equal(BalancedOrder(labels, 7, seed=5).indices(batch), expected[batch])
-    assert not torch.equal(BalancedOrder(labels, 7, seed=6).indices(0), expected[0])
-
-
-def test_classes_without_images_are_left_out() -> None:
-    labels = torch.tensor([0, 4, 4, 4, 0, 4, 4, 4])
-    assert labels[BalancedOrder(labels, 4, seed=1).indices(0)].bincount().tolist() == [
-        2, 0, 0, 0, 2,
-    ]  # fmt: skip
-
-
-def test_fewer_images_than_a_balanced_batch() -> None:
-    labels = torch.zeros(15, dtype=torch.int64)
-    with pytest.raises(DatasetError, match=r"^15 images are fewer than one batch of 16$"):
-        BalancedOrder(labels, 16, seed=1)
-    assert BalancedOrder(labels, 15, seed=1).batches_per_epoch == 1
-
-
 def test_a_recipe_balances() -> None:
     labels = torch.tensor([0] * 36 + [1] * 2 + [2] * 2)
     data = ImageSet(numbered().images, labels, ("a", "b", "c"))
@@ -151,19 +77,6 @@ def test_images_without_classes_cannot_be_balanced() -> None:
         source(numbered(n_classes=0), "class_balanced=true")
 
 
-# Mirrored images
-
-
-def test_half_of_the_images_are_mirrored() -> None:
-    mirrored = torch.stack([flips(1, batch, 100) for batch in range(100)])
-    assert mirrored.dtype == torch.bool
-    assert abs(mirrored.float().mean() - 0.5) < 4 * 0.5 / 100
-    assert torch.equal(mirrored[7], flips(1, 7, 100))
-    assert not torch.equal(mirrored[7], flips(2, 7, 100))
-    assert len({tuple(batch) for batch in mirrored.tolist()}) == 100
-    flips(2**63 - 1, 2**63, 1)  # the largest of both
-
-
 def test_mirrored_images_are_the_same_ones() -> None:
     data = numbered()
     plain, mirrored = source(data), source(data, "flips=true")
@@ -181,9 +94,6 @@ def test_mirrored_images_are_the_same_ones() -> None:
     assert data.images[:, :, :, 0].sum() == 0  # the set itself is as it was
 
 
-# What has always been drawn
-
-
 def test_draws_are_made_of_their_functions() -> None:
     """What runs that have begun depend on: counters, seeds and order of every draw."""
     data, chosen = numbered(), recipe("seed=11")
@@ -199,19 +109,6 @@ def test_draws_are_made_of_their_functions() -> None:
     z, weights = draw.g_fake[0]
     assert torch.equal(z, g_noise(11, 6, 8, z_dim))
     assert torch.equal(weights.argmax(1), classes(11, 13, 8, 3))
-
-
-def test_first_numbers_of_every_stream() -> None:
-    """Written down, so that no change of the streams goes unnoticed."""
-    assert BatchOrder(1000, 4, 1).indices(0).tolist() == [993, 572, 321, 731]
-    assert noise(1, 0, 1, 3)[0].tolist() == pytest.approx([1.1197171, -1.2581526, 0.7917979])
-    assert g_noise(1, 0, 1, 3)[0].tolist() == pytest.approx([0.4710963, -0.9052396, 0.8414898])
-    assert classes(1, 0, 6, 47).tolist() == [5, 14, 0, 23, 14, 37]
-    assert flips(1, 0, 8).int().tolist() == [0, 1, 0, 1, 0, 1, 0, 0]
-    assert BalancedOrder(torch.arange(1000) % 10, 4, 1).indices(0).tolist() == [149, 843, 434, 782]
-
-
-# Several processes
 
 
 @pytest.mark.parametrize("overrides", [(), ("class_balanced=true", "flips=true")])
@@ -298,9 +195,6 @@ def test_a_batch_that_can_just_be_divided() -> None:
     assert [len(images) for images, _ in draw.real] == [2] * 6
 
 
-# Drawing ahead
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """The images of `numbered`, in files."""
@@ -351,56 +245,3 @@ def test_an_image_that_cannot_be_read_stops_the_run(files: Path) -> None:
     lazy.draw(1)
     with pytest.raises(DatasetError, match=r": 8 of 8 images cannot be read, first [abc]/\d\d"):
         lazy.draw(2)
-
-
-def test_the_next_value_is_computed_before_it_is_asked_for() -> None:
-    computed: list[int] = []
-    began = threading.Event()
-
-    def square(itr: int) -> int:
-        computed.append(itr)
-        if itr == 4:
-            began.set()
-        return itr * itr
-
-    ahead = Prefetched(square)
-    assert ahead(3) == 9
-    assert began.wait(5)
-    assert ahead(4) == 16
-    wait_for_threads({t for t in threading.enumerate() if "prefetch" not in t.name})
-    assert computed == [3, 4, 5]  # 4 once
-    assert ahead(8) == 64  # not the one that was expected
-    assert ahead(9) == 81
-
-
-def test_an_error_comes_with_its_own_iteration() -> None:
-    def fail_at_2(itr: int) -> int:
-        if itr == 2:
-            raise DatasetError("2 is broken")
-        return itr
-
-    ahead = Prefetched(fail_at_2)
-    assert [ahead(itr) for itr in (0, 1)] == [0, 1]
-    with pytest.raises(DatasetError, match=r"^2 is broken$"):
-        ahead(2)
-    with pytest.raises(DatasetError, match=r"^2 is broken$"):
-        ahead(2)
-    assert ahead(1) == 1  # 2 fails in the thread, where nobody needs it
-    assert ahead(7) == 7
-
-
-def test_never_two_at_once() -> None:
-    running: list[int] = []
-    most: list[int] = []
-
-    def slow(itr: int) -> int:
-        running.append(itr)
-        most.append(len(running))
-        time.sleep(0.01)
-        running.remove(itr)
-        return itr
-
-    ahead = Prefetched(slow)
-    for itr in (0, 1, 9, 3, 4):
-        assert ahead(itr) == itr
-    assert set(most) == {1}

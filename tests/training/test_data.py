@@ -1,4 +1,4 @@
-"""Data sets by name or path, batches in an order without state, noise, data that is not there."""
+"""Data sets by name or path, in the size asked for, and data that is not there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from training.data import (
     load_dataset,
     to_range,
 )
-from training.draws import BatchOrder, noise
 from training.errors import DatasetError
 
 CLASSES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
@@ -270,53 +269,6 @@ def test_truncated_data(cli: Cli, data_folder: Path, tmp_path: Path, left: int) 
     assert ended.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("n", "size"), [(10, 10), (23, 5), (24, 4), (7, 2)])
-def test_each_image_comes_at_most_once_an_epoch(n: int, size: int) -> None:
-    order = BatchOrder(n, size, seed=3)
-    assert order.batches_per_epoch == n // size
-    epochs = []
-    for epoch in range(3):
-        first = epoch * order.batches_per_epoch
-        batches = [order.indices(first + i) for i in range(order.batches_per_epoch)]
-        assert all(batch.shape == (size,) and batch.dtype == torch.int64 for batch in batches)
-        seen = torch.cat(batches).tolist()
-        assert len(set(seen)) == len(seen) == n // size * size
-        assert set(seen) <= set(range(n))
-        epochs.append(seen)
-    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
-
-
-def test_dropped_images_differ_between_epochs() -> None:
-    order = BatchOrder(23, 5, seed=3)
-    seen = {int(i) for itr in range(8 * 4) for i in order.indices(itr)}
-    assert seen == set(range(23))
-
-
-def test_order_depends_on_the_seed() -> None:
-    one, other = BatchOrder(1000, 100, seed=1), BatchOrder(1000, 100, seed=2)
-    assert not torch.equal(one.indices(0), other.indices(0))
-
-
-def test_order_is_a_function_of_the_iteration() -> None:
-    forwards = BatchOrder(50, 16, seed=5)
-    expected = [forwards.indices(itr).clone() for itr in range(12)]
-    jumping = BatchOrder(50, 16, seed=5)
-    for itr in (11, 0, 5, 3, 3, 10, 1):
-        assert torch.equal(jumping.indices(itr), expected[itr])
-        assert torch.equal(BatchOrder(50, 16, seed=5).indices(itr), expected[itr])
-
-
-def test_order_is_random() -> None:
-    order = BatchOrder(10_000, 10_000, seed=1).indices(0).numpy()
-    assert abs(np.corrcoef(order, np.arange(10_000))[0, 1]) < 0.04
-
-
-def test_fewer_images_than_a_batch() -> None:
-    with pytest.raises(DatasetError, match=r"^15 images are fewer than one batch of 16$"):
-        BatchOrder(15, 16, seed=1)
-    assert BatchOrder(16, 16, seed=1).batches_per_epoch == 1
-
-
 def test_fewer_images_than_a_batch_spoil_no_run_directory(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,29 +281,6 @@ def test_fewer_images_than_a_batch_spoil_no_run_directory(
     )
     mended = cli(*command, "--set", "batch_size=20")
     assert mended.code == 0, mended.err
-
-
-def test_noise_is_a_function_of_seed_and_iteration() -> None:
-    z = noise(1, 7, 4, 10)
-    assert (z.shape, z.dtype) == ((4, 10), torch.float32)
-    assert torch.equal(z, noise(1, 7, 4, 10))
-    assert not torch.equal(z, noise(2, 7, 4, 10))
-    assert not torch.equal(z, noise(1, 8, 4, 10))
-    noise(2**63 - 1, 2**63, 1, 1)  # the largest of both
-
-
-def test_noise_is_standard_normal() -> None:
-    z = torch.cat([noise(1, itr, 100, 100) for itr in range(20)]).double().flatten()
-    n = len(z)
-    assert abs(z.mean()) < 4 / n**0.5
-    assert abs(z.var() - 1) < 4 * (2 / n) ** 0.5
-    assert abs((z**4).mean() - 3) < 4 * (96 / n) ** 0.5
-    assert len(set(z.tolist())) > 0.9 * n  # no iteration repeats another's stream
-
-
-def test_noise_of_neighbouring_iterations_is_independent() -> None:
-    one, other = noise(1, 5, 100, 100).flatten(), noise(1, 6, 100, 100).flatten()
-    assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.04
 
 
 def test_to_range() -> None:

@@ -35,7 +35,7 @@ def of_the_paper(recipe: Recipe, batch_size: int, d_steps: int) -> None:
 
 @pytest.mark.parametrize(("name", "subject"), SUBJECTS.items())
 def test_networks_of_a_recipe_fit_each_other(name: str, subject: Subject) -> None:
-    recipe = load_recipe(name, ["network.ch=4"])
+    recipe = load_recipe(name, ["network.ch=8"])
     network = recipe.network
     assert isinstance(network, BigGanConfig | BigGanDeepConfig)
     generator, discriminator = (part.eval() for part in build(network, subject))

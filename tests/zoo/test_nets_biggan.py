@@ -87,16 +87,16 @@ def test_sides_of_the_feature_maps() -> None:
 
 
 def test_attention_follows_the_maps_of_its_side() -> None:
-    shape = Shape(128, 3, 4, 0, 12, 0, True, (16, 64))
+    shape = Shape(128, 3, 8, 0, 12, 0, True, (16, 64))
     with torch.device("meta"):
         generator, discriminator = Generator(shape), Discriminator(shape)
     assert {i: m.get_submodule("o").out_channels for i, m in generator.attentions.items()} == {
-        "1": 32,
-        "3": 8,
+        "1": 8 * 8,
+        "3": 8 * 2,
     }
     assert {i: m.get_submodule("o").out_channels for i, m in discriminator.attentions.items()} == {
-        "0": 4 * 1,
-        "2": 4 * 4,
+        "0": 8 * 1,
+        "2": 8 * 4,
     }
 
 

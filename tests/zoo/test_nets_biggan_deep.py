@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def attention(features: int) -> int:
 def generator_size(channels: list[int], attended: int) -> int:
     """From the paper's tables; `channels` before the first pair of blocks, then after each."""
     total = 1000 * 128 + (256 + 1) * 16 * channels[0] + attention(attended)
-    for wide, out in zip(channels[:-1], channels[1:], strict=True):
+    for wide, out in pairwise(channels):
         for before, after in ((wide, wide), (wide, out)):
             hidden = before // 4
             total += bottleneck(before, after, hidden) + 2 * 256 * (before + 3 * hidden)
@@ -69,7 +70,7 @@ def generator_size(channels: list[int], attended: int) -> int:
 
 def discriminator_size(channels: list[int], attended: int) -> int:
     total = (9 * 3 + 1) * channels[0] + attention(attended)
-    for wide, out in zip(channels[:-1], channels[1:], strict=True):
+    for wide, out in pairwise(channels):
         total += bottleneck(wide, out, out // 4) + (wide + 1) * (out - wide)
         total += bottleneck(out, out, out // 4)
     return total + channels[-1] + 1 + 1000 * channels[-1]

@@ -249,7 +249,7 @@ def test_attention_is_a_weighted_mean_of_values(height: int) -> None:
 def test_attention_needs_channels_to_share_out() -> None:
     SelfAttention(8, spectral=True)
     with pytest.raises(
-        ValueError, match=r"^self-attention needs a multiple of 8 channels, not 12$"
+        ValueError, match="^self-attention needs a multiple of 8 channels, not 12$"
     ):
         SelfAttention(12, spectral=True)
 

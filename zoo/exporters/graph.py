@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import onnx
@@ -80,16 +81,19 @@ def trace(served: ServedGenerator) -> onnx.ModelProto:
     batch = torch.export.Dim("N", min=1, max=_MAX_BATCH)
     arguments = served.example(2)
     first, *others = ({0: batch} for _ in arguments)
-    program = torch.onnx.export(
-        served,
-        arguments,
-        dynamo=True,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=served.input_names,
-        output_names=["images"],
-        dynamic_shapes=(first, tuple(others)),
-    )
+    with warnings.catch_warnings():
+        # One name for the axis that several inputs share is what is wanted.
+        warnings.filterwarnings("ignore", "# The axis name: N will not be used")
+        program = torch.onnx.export(
+            served,
+            arguments,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=served.input_names,
+            output_names=["images"],
+            dynamic_shapes=(first, tuple(others)),
+        )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     model = program.model_proto

@@ -9,7 +9,7 @@ from scipy import linalg
 
 from training.metrics.frechet import Gaussian, frechet_distance
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 def standard(n: int, d: int, seed: int = 0) -> Array:
