@@ -10,7 +10,7 @@ from torch import nn
 
 from training.batches import one_hot
 from training.config import Recipe
-from training.data import noise
+from training.draws import noise
 from training.ema import standing_statistics
 from training.networks import Subject, build
 from training.steps import Inputs

@@ -13,10 +13,6 @@ from PIL import Image as PilImage
 from torch import Tensor
 from torchvision import datasets
 
-from training.draws import BatchOrder as BatchOrder
-from training.draws import classes as classes
-from training.draws import g_noise as g_noise
-from training.draws import noise as noise
 from training.errors import DatasetError
 from training.image_files import ImageFiles, fit, holds_images
 from zoo.errors import one_line

@@ -22,7 +22,17 @@ from training.stopping import StopRequest
 from zoo.errors import one_line
 
 # What the iterations that are already done depend on.
-_FIXED = ("name", "seed", "dataset", "network", "initializer", "batch_size", "d_steps")
+_FIXED = (
+    "name",
+    "seed",
+    "dataset",
+    "network",
+    "initializer",
+    "batch_size",
+    "d_steps",
+    "class_balanced",
+    "flips",
+)
 _STOPPING = "stopping: saving a checkpoint (press Ctrl-C again to exit at once)"
 
 
@@ -122,7 +132,7 @@ def _restore(state: TrainingState, out: Path) -> int:
     saved = checkpoint.load(path)
     then, now = saved["recipe"], state.recipe.model_dump(mode="json")
     for key in _FIXED:
-        if then.get(key) != now[key]:
+        if then.get(key, Recipe.model_fields[key].default) != now[key]:
             raise RunError(
                 f"--resume: {key} cannot change during a run; it is {then.get(key)!r}, "
                 f"not {now[key]!r}. Start a new run for that"

@@ -20,7 +20,13 @@ Examples:
 
   ganagerie train dcgan-emnist --out runs/letters --resume --set epochs=40
 
+  ganagerie train biggan-emnist --data data --set precision=fp32
+
+  ganagerie train biggan-cifar10 --data flowers.zip --out runs/flowers
+
   ganagerie train my-recipe.yaml --set optimizer.g_lr=1e-4 --set seed=7
+
+  torchrun --nproc-per-node 8 -m ganagerie.cli train biggan-imagenet128 --data imagenet.zip
 """
 
 
@@ -40,7 +46,9 @@ def train(
         Path,
         typer.Option(
             envvar="GANAGERIE_DATA",
-            help="Folder of the data sets; EMNIST/raw/ is looked for in it.",
+            help="Folder of the data sets (EMNIST/, cifar-10-batches-py/), or images of your own: "
+            "a folder or .zip of CLASS/FILE, of FILE alone, of train/CLASS/FILE, or with "
+            "StyleGAN's dataset.json.",
         ),
     ] = Path("data"),
     out: Annotated[
@@ -65,7 +73,8 @@ def train(
         bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")
     ] = False,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch the data set through torchvision if missing.")
+        bool,
+        typer.Option("--download", help="Fetch a named data set through torchvision if missing."),
     ] = False,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
 ) -> None:
@@ -80,7 +89,7 @@ def train(
     require_training("train")
 
     from training.config import load_recipe
-    from training.data import load_dataset
+    from training.data import dataset_at, load_dataset
     from training.errors import RunError
     from training.launch import launch, resolve_device
     from training.runlog import read_recipe
@@ -93,6 +102,9 @@ def train(
         chosen = read_recipe(out, overrides or [])
         if chosen.name != name:
             raise RunError(f"--resume: {out} is a run of {chosen.name!r}, not of {name!r}")
+    if not dry_run:
+        used = dataset_at(chosen.dataset, data, download=download)
+        chosen = chosen.model_copy(update={"dataset": used})
     typer.echo(chosen.to_yaml(), nl=False)
     if dry_run:
         return

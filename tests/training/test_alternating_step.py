@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,21 @@ def weights(state: TrainingState) -> dict[str, Tensor]:
     }
 
 
+def noted(updates: list[str], name: str, step: Callable[[], None]) -> Callable[[], None]:
+    def wrapped() -> None:
+        updates.append(name)
+        step()
+
+    return wrapped
+
+
 def test_an_iteration_updates_d_as_often_as_the_recipe_says_and_g_once() -> None:
     recipe = small("d_steps=3")
     state = state_of(recipe)
     updates: list[str] = []
     for name in ("g", "d"):
         optimizer: Any = getattr(state, f"{name}_optimizer")
-        step = optimizer.step
-        optimizer.step = lambda name=name, step=step: (updates.append(name), step())
+        optimizer.step = noted(updates, name, optimizer.step)
     state.step(BatchSource(recipe, shapes(), (-1.0, 1.0), CPU).draw(0))
     assert updates == ["d", "d", "d", "g"]
 
@@ -99,7 +107,7 @@ def test_accumulated_gradients_of_d_are_those_of_the_whole_batch() -> None:
     gradients = []
     for recipe in (whole, parts):
         state = state_of(recipe)
-        state.generator.forward = lambda z, classes: z[:, :1, None, None].expand(-1, 1, 28, 28) / 4  # type: ignore[method-assign]  # fakes without batch norm
+        state.generator.forward = lambda z, _: z[:, :1, None, None].expand(-1, 1, 28, 28) / 4
         draw = BatchSource(recipe, shapes(), (-1.0, 1.0), CPU).draw(0)
         state.discriminator.eval()  # spectral norms of one moment
         state.step._update_d(0, draw.real, draw.d_fake)  # type: ignore[attr-defined]  # half a step
@@ -163,7 +171,7 @@ def test_r1_gradient_is_that_of_the_penalty() -> None:
     discriminator = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(4, 1), torch.nn.Flatten(0)
     )
-    linear = discriminator[1]
+    assert isinstance(linear := discriminator[1], torch.nn.Linear)
     for parameter in discriminator.parameters():
         parameter.grad = torch.zeros_like(parameter)
     add_r1_gradient(discriminator, [(torch.rand(5, 1, 2, 2),), (torch.rand(5, 1, 2, 2),)], 3.0)

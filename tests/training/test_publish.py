@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.training.conftest import LAST, Cli
 from training import checkpoint
-from training.data import noise
+from training.draws import noise
 from training.ema import standing_statistics
 from training.publish import Publication, publish
 from zoo.card import Parity

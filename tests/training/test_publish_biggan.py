@@ -34,8 +34,8 @@ def zoo(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(averaged, "_BATCHES_A_KNOT", 2)
-        for name, weights in (("full", "fp32"), ("half", "fp16")):
-            publish(run, folder, Publication(name, "1.0.0", "Apache-2.0", "A test.", weights))
+        publish(run, folder, Publication("full", "1.0.0", "Apache-2.0", "A test.", "fp32"))
+        publish(run, folder, Publication("half", "1.0.0", "Apache-2.0", "A test.", "fp16"))
     return folder
 
 
