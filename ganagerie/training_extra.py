@@ -6,7 +6,7 @@ import importlib.util
 
 from zoo.errors import BackendError
 
-_MODULES = ("torch", "torchvision", "onnx", "onnxscript", "yaml", "tensorboard")
+_MODULES = ("torch", "torchvision", "onnx", "onnxscript", "yaml", "tensorboard", "matplotlib")
 
 
 def require_training(command: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +18,8 @@ from training.errors import RecipeError
 from zoo.errors import one_line, shown
 
 RECIPES = Path(__file__).parent / "recipes"
+
+R = TypeVar("R", bound=BaseModel)
 
 Positive = Annotated[int, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -186,6 +188,30 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: no such recipe, an unknown key, or a value that does not fit.
     """
+    return load_as(Recipe, name_or_path, overrides)
+
+
+def task_of(name_or_path: str) -> str:
+    """What a recipe trains: `classifier`, or `gan` where it does not say.
+
+    Raises:
+        RecipeError: no such recipe, or one that cannot be read.
+    """
+    return str(_read(name_or_path).get("task", "gan"))
+
+
+def load_as(model: type[R], name_or_path: str, overrides: Sequence[str] = ()) -> R:
+    """Reads a recipe of another kind than `Recipe`; otherwise as `load_recipe`."""
+    tree = _read(name_or_path)
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError(f"recipe {name_or_path}: {_explain(error, model)}") from error
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
     path = _find(name_or_path)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -193,12 +219,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe {path}: cannot be read: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise RecipeError(f"recipe {path}: must be a mapping of keys to values")
-    for override in overrides:
-        _apply(tree, override)
-    try:
-        return Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise RecipeError(f"recipe {name_or_path}: {_explain(error)}") from error
+    return tree
 
 
 def _find(name_or_path: str) -> Path:
@@ -233,12 +254,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         ) from error
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     parts = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            siblings = _keys_at([str(part) for part in problem["loc"][:-1]])
+            siblings = _keys_at(model, [str(part) for part in problem["loc"][:-1]])
             near = difflib.get_close_matches(str(problem["loc"][-1]), siblings, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(siblings)}"
             parts.append(f"{key}: unknown key; {hint}")
@@ -249,8 +270,7 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def _keys_at(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     for key in path:
         field = model.model_fields.get(key)
         if field is None or not isinstance(field.annotation, type):

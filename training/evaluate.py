@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image as PilImage
 from pydantic import BaseModel, ConfigDict
 
 from training.classifier import TrainedClassifier
-from training.data import Images
-from training.errors import DatasetError, RunError
+from training.errors import RunError
 from training.metrics.features import describe_images
-from training.metrics.precision_recall import K
+from training.metrics.real_images import RealImages
 from training.metrics.truncation_curve import (
     FIRST_SEED,
     Measurement,
@@ -50,10 +47,11 @@ class Evaluation(BaseModel):
         classifier: name of the recipe of the classifier whose features were compared.
         classifier_test_accuracy: on the whole test split.
         first_seed: image i has seed `first_seed` + i at every threshold.
-        reference_samples: real training images that everything is compared with.
+        reference_samples: real training images that everything is compared with. Classes have
+            equal shares beside a generator with classes, else those of the training images.
         real: other training images, as many as generated ones: what a perfect generator gets.
-        held_out: test images, as many as there are up to that number; the classifier has not
-            seen these, so its accuracy on them is the one to compare with.
+        held_out: test images, as many or fewer; the classifier has not seen these, so its accuracy
+            on them is the one to compare with.
         curve: the generator at each threshold.
     """
 
@@ -75,14 +73,6 @@ class Evaluation(BaseModel):
         return self.model_dump_json(indent=2) + "\n"
 
 
-@dataclass(frozen=True)
-class RealImages:
-    """The two splits of a data set."""
-
-    train: Images
-    test: Images
-
-
 def evaluate(
     generator: Generator,
     classifier: TrainedClassifier,
@@ -98,24 +88,17 @@ def evaluate(
         classifier: decides the features.
         data: that the generator was trained on.
         thresholds: None for no truncation.
-        samples: images at each threshold; twice as many training images are needed.
+        samples: images at each threshold, and of real ones; see `RealImages.draw`.
         advance: called after every batch with the threshold and how many images it had.
 
     Raises:
         DatasetError: too many samples for the data set, or too few for the metrics.
     """
-    most = len(data.train) // 2
-    if not K < samples <= most:
-        raise DatasetError(
-            f"{samples} samples: must be {K + 1} to {most}, half of the training images, "
-            "because as many are compared with as many others"
-        )
     names, card = classifier.class_names, generator.card
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(data.train)))
-    held = torch.from_numpy(np.random.default_rng(1).permutation(len(data.test)))[:samples]
-    reference = Reference.fit(describe_images(classifier, data.train, order[:samples]))
-    real = describe_images(classifier, data.train, order[samples : 2 * samples])
-    test = describe_images(classifier, data.test, held)
+    drawn = data.draw(samples, equal_shares=bool(card.class_names))
+    reference = Reference.fit(describe_images(classifier, data.train, drawn.reference))
+    real = describe_images(classifier, data.train, drawn.real)
+    test = describe_images(classifier, data.test, drawn.held_out)
     if not card.class_names:
         # Beside a generator without classes real images are measured in the way that it is.
         real, test = real.unlabelled, test.unlabelled

@@ -93,10 +93,11 @@ def evaluate(
 
     from training.data import load_emnist
     from training.errors import RunError
-    from training.evaluate import RealImages, write_evaluation
     from training.evaluate import evaluate as measure
     from training.evaluate import write_card as put_on_card
+    from training.evaluate import write_evaluation
     from training.metrics.features import classifier_for
+    from training.metrics.real_images import RealImages
     from zoo.errors import InvalidRequest
     from zoo.generator import load_generator
 

@@ -88,12 +88,17 @@ def train(
 
     require_training("train")
 
-    from training.config import load_recipe
+    from training.config import load_recipe, task_of
     from training.data import dataset_at, load_dataset
     from training.errors import RunError
     from training.launch import launch, resolve_device
     from training.runlog import read_recipe
 
+    if task_of(recipe) == "classifier":
+        if resume:
+            raise RunError("--resume: a classifier takes minutes and starts from the beginning")
+        _train_classifier(recipe, data, out, overrides or [], dry_run, download, device)
+        return
     chosen = load_recipe(recipe, overrides or [])
     if resume:
         if out is None:
@@ -126,6 +131,42 @@ def train(
             f"  {_resume_command(recipe, data, folder, device)}",
             err=True,
         )
+
+
+def _train_classifier(
+    name: str,
+    data: Path,
+    out: Path | None,
+    overrides: list[str],
+    dry_run: bool,
+    download: bool,
+    device: Device,
+) -> None:
+    from training.classifier import CLASSIFIER, ClassifierRecipe, train_classifier
+    from training.config import load_as
+    from training.data import load_emnist
+    from training.launch import resolve_device
+
+    chosen = load_as(ClassifierRecipe, name, overrides)
+    typer.echo(chosen.to_yaml(), nl=False)
+    if dry_run:
+        return
+    where = resolve_device(device)
+    images = load_emnist(data, download=download)
+    test = load_emnist(data, train=False, download=download)
+    folder = out or Path("runs") / f"{chosen.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    typer.echo(
+        f"training {chosen.name} on {len(images):,} images, {where}; run in {folder}", err=True
+    )
+    trained = train_classifier(chosen, images, test, folder, where)
+    if trained is None:
+        typer.echo("stopped before the first epoch was complete: nothing was saved", err=True)
+        return
+    typer.echo(
+        f"{trained.epochs} of {chosen.epochs} epochs, test accuracy {trained.test_accuracy:.2%} "
+        f"of {trained.test_samples:,} images: {folder / CLASSIFIER}",
+        err=True,
+    )
 
 
 def _resume_command(recipe: str, data: Path, out: Path, device: Device) -> str:

@@ -171,7 +171,8 @@ def test_r1_gradient_is_that_of_the_penalty() -> None:
     discriminator = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(4, 1), torch.nn.Flatten(0)
     )
-    assert isinstance(linear := discriminator[1], torch.nn.Linear)
+    linear = discriminator[1]
+    assert isinstance(linear, torch.nn.Linear)
     for parameter in discriminator.parameters():
         parameter.grad = torch.zeros_like(parameter)
     add_r1_gradient(discriminator, [(torch.rand(5, 1, 2, 2),), (torch.rand(5, 1, 2, 2),)], 3.0)

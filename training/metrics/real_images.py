@@ -1,0 +1,104 @@
+"""Which real images a generator is compared with: as many of each class as it is meant to make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data import Images
+from training.errors import DatasetError
+from training.metrics.precision_recall import K
+
+_SEED = 0
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Indices of images, int64 [n] each.
+
+    Attributes:
+        reference: training images that everything is compared with.
+        real: as many others, of the same classes.
+        held_out: test images, in the same shares, or fewer where a class has not enough.
+    """
+
+    reference: Tensor
+    real: Tensor
+    held_out: Tensor
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The two splits of a data set."""
+
+    train: Images
+    test: Images
+
+    def draw(self, samples: int, *, equal_shares: bool) -> Drawn:
+        """Draws without replacement; the same images every time.
+
+        Splits seldom have the same shares of classes, and a difference in shares alone moves every
+        distance. So all three samples have the shares that the generator is meant to have.
+
+        Args:
+            samples: images of each kind.
+            equal_shares: every class as often as any other, as for a generator that is told the
+                class; else as often as in the training images, which is what one learns by itself.
+
+        Raises:
+            DatasetError: fewer samples than the metrics need, or more than there are images for.
+        """
+        n_classes = max(1, len(self.train.class_names))
+        available = _counts(self.train.labels, n_classes)
+        held = _counts(self.test.labels, n_classes)
+        shares = available / available.sum()
+        if equal_shares:
+            shares = np.full(n_classes, 1.0 / n_classes)
+        most = _most(available // 2, shares)
+        if not K < samples <= most:
+            raise DatasetError(
+                f"{samples} samples: must be {K + 1} to {most}, because as many training images "
+                "are compared with as many others of the same classes"
+            )
+        rng = np.random.default_rng(_SEED)
+        wanted = _quotas(samples, shares)
+        both = _draw(self.train.labels, 2 * wanted, rng)
+        reference = np.concatenate([part[: len(part) // 2] for part in both])
+        real = np.concatenate([part[len(part) // 2 :] for part in both])
+        held_samples = min(samples, _most(held, shares))
+        if held_samples <= K:
+            raise DatasetError(f"the test images lack a class: {held_samples} samples, not {K + 1}")
+        held_out = np.concatenate(_draw(self.test.labels, _quotas(held_samples, shares), rng))
+        return Drawn(*map(torch.from_numpy, (reference, real, held_out)))
+
+
+def _counts(labels: Tensor, n_classes: int) -> NDArray[np.int64]:
+    return np.bincount(labels.numpy(), minlength=n_classes)
+
+
+def _most(available: NDArray[np.int64], shares: NDArray[np.float64]) -> int:
+    """The largest sample that no class is too rare for."""
+    there = shares > 0
+    return int((available[there] / shares[there]).min() + _ROUNDING)
+
+
+def _quotas(samples: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Whole numbers that sum to `samples`: rounded down, and what is over by largest remainder."""
+    exact = samples * shares
+    quotas = np.floor(exact + _ROUNDING).astype(np.int64)
+    over = samples - int(quotas.sum())
+    quotas[np.argsort(quotas - exact, kind="stable")[:over]] += 1
+    return quotas
+
+
+def _draw(
+    labels: Tensor, quotas: NDArray[np.int64], rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Indices of each class, in random order."""
+    of_classes = (np.flatnonzero(labels.numpy() == index) for index in range(len(quotas)))
+    return [rng.permutation(found)[:n] for found, n in zip(of_classes, quotas, strict=True)]
