@@ -87,6 +87,13 @@ class OptimizerConfig(_Frozen):
     eps: float = Field(1e-8, gt=0)
 
 
+_NETWORKS: dict[int | str, type[BaseModel]] = {
+    "dcgan": DcganConfig,
+    "biggan": BigGanConfig,
+    "biggan-deep": BigGanDeepConfig,
+}
+
+
 class Sigma0ClampConfig(_Frozen):
     """Bound of the top singular value of G's weights; one of the two (BigGAN, appendix D)."""
 
@@ -257,7 +264,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     parts = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        kind = problem["loc"][1:2] if problem["loc"][0:1] == ("network",) else ()
+        tagged = bool(kind) and kind[0] in _NETWORKS  # pydantic puts the architecture in the path
+        key = ".".join(str(p) for p in (*problem["loc"][:1], *problem["loc"][1 + tagged :]))
         if problem["type"] == "extra_forbidden":
             siblings = _keys_at(model, [str(part) for part in problem["loc"][:-1]])
             near = difflib.get_close_matches(str(problem["loc"][-1]), siblings, n=1)
@@ -271,6 +280,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    if list(path[:1]) == ["network"] and len(path) > 1 and path[1] in _NETWORKS:
+        return list(_NETWORKS[path[1]].model_fields)
     for key in path:
         field = model.model_fields.get(key)
         if field is None or not isinstance(field.annotation, type):

@@ -92,7 +92,7 @@ def trace(served: ServedGenerator) -> onnx.ModelProto:
             opset_version=OPSET,
             input_names=served.input_names,
             output_names=["images"],
-            dynamic_shapes=(first, tuple(others)),
+            dynamic_shapes=(first, tuple(others)) if others else (first,),
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")

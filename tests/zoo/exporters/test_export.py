@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from zoo.errors import ExportError
 from zoo.exporters.graph import OPSET, ServedGenerator, trace
 from zoo.exporters.half_storage import store_weights_as_fp16
-from zoo.exporters.parity import compare
+from zoo.exporters.parity import Feeds, compare
 from zoo.latents import latents
 from zoo.nets.dcgan import Generator
 
@@ -45,12 +45,12 @@ def served() -> ServedGenerator:
             value.normal_()
         elif name.endswith("bias") or value.dim() > 1:
             value.normal_(0.0, 0.4)
-    return ServedGenerator(generator).eval()
+    return ServedGenerator(generator, Z_DIM).eval()
 
 
 @pytest.fixture(scope="module")
 def model(served: ServedGenerator) -> onnx.ModelProto:
-    return trace(served, Z_DIM)
+    return trace(served)
 
 
 class File:
@@ -102,11 +102,13 @@ def test_any_number_of_images(model: onnx.ModelProto, served: ServedGenerator, n
 
 def test_images_are_rounded_and_channels_come_last() -> None:
     class Fixed(torch.nn.Module):
+        pixel_range = (0.0, 1.0)
+
         def forward(self, _: torch.Tensor) -> torch.Tensor:
             levels = torch.tensor([0.0, 0.4, 0.6, 254.4, 254.6, 255.0])
             return (levels / 255).reshape(1, 2, 1, 3)  # two channels, 1 x 3 pixels
 
-    images = ServedGenerator(Fixed())(torch.zeros(1, 1))
+    images = ServedGenerator(Fixed(), 1)(torch.zeros(1, 1))
     assert images.shape == (1, 1, 3, 2)
     assert images.flatten().tolist() == [0, 254, 0, 255, 1, 255]
 
@@ -189,11 +191,11 @@ def test_parity_of_a_faithful_file(model: onnx.ModelProto, served: ServedGenerat
     sizes: list[int] = []
     file = File(model)
 
-    def counted(z: NDArray[np.float32]) -> NDArray[np.uint8]:
-        sizes.append(len(z))
-        return file(z)
+    def counted(feeds: Feeds) -> NDArray[np.uint8]:
+        sizes.append(len(feeds["z"]))
+        return file(feeds["z"])
 
-    parity = compare(served, counted, Z_DIM, tolerance=1)
+    parity = compare(served, counted, tolerance=1)
     assert parity.max_abs_error <= 1
     assert parity.differing_pixels < 0.001
     assert (parity.seeds, parity.batch_sizes) == (256, (1, 2, 7, 32))
@@ -203,6 +205,8 @@ def test_parity_of_a_faithful_file(model: onnx.ModelProto, served: ServedGenerat
 class Exact(torch.nn.Module):
     """Images of 3 x 4 pixels that are the same to the last bit in a batch of any size."""
 
+    pixel_range = (0.0, 1.0)
+
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return (z / 8 + 0.5).clamp(0.1, 0.9).reshape(-1, 1, 3, 4)
 
@@ -210,14 +214,14 @@ class Exact(torch.nn.Module):
 @pytest.mark.parametrize("tolerance", [0, 3])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_parity_at_and_beyond_the_tolerance(tolerance: int, sign: int) -> None:
-    served = ServedGenerator(Exact())
+    served = ServedGenerator(Exact(), Z_DIM)
 
-    def off_by(levels: int, z: NDArray[np.float32]) -> NDArray[np.uint8]:
-        images: NDArray[np.uint8] = served(torch.from_numpy(z)).numpy()
+    def off_by(levels: int, feeds: Feeds) -> NDArray[np.uint8]:
+        images: NDArray[np.uint8] = served(torch.from_numpy(feeds["z"])).numpy()
         images[:, 1, 2, 0] += np.uint8(sign * levels % 256)  # wraps round, far from 0 and 255
         return images
 
-    parity = compare(served, lambda z: off_by(tolerance, z), Z_DIM, tolerance)
+    parity = compare(served, lambda feeds: off_by(tolerance, feeds), tolerance)
     assert parity.max_abs_error == tolerance
     assert parity.differing_pixels == (round(1 / 12, 6) if tolerance else 0.0)
     message = (
@@ -225,7 +229,7 @@ def test_parity_at_and_beyond_the_tolerance(tolerance: int, sign: int) -> None:
         rf"\(allowed: {tolerance}, share of pixels that differ: 8\.33%\); try --weights fp32$"
     )
     with pytest.raises(ExportError, match=message):
-        compare(served, lambda z: off_by(tolerance + 1, z), Z_DIM, tolerance)
+        compare(served, lambda feeds: off_by(tolerance + 1, feeds), tolerance)
 
 
 def test_parity_finds_images_in_another_order(
@@ -233,4 +237,4 @@ def test_parity_finds_images_in_another_order(
 ) -> None:
     file = File(model)
     with pytest.raises(ExportError, match=r"^the exported graph differs from torch by \d+ "):
-        compare(served, lambda z: file(z) if len(z) < 32 else file(z)[::-1], Z_DIM, 2)
+        compare(served, lambda f: file(f["z"])[:: 1 if len(f["z"]) < 32 else -1], 2)
