@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import nn
 
 from training.batches import one_hot
@@ -54,7 +57,14 @@ def tabulate_statistics(generator: nn.Module, z_dim: int, n_classes: int) -> Non
     """
     norms = [m for m in generator.modules() if isinstance(m, StandingBatchNorm2d)]
     rows: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in norms]
-    for threshold in thresholds():
+    console = Console(file=sys.stderr)
+    for threshold in track(
+        thresholds(),
+        "standing statistics",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ):
         standing_statistics(generator, _truncated(threshold, z_dim, n_classes))
         for row, norm in zip(rows, norms, strict=True):
             mean, variance = norm.statistics(None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,15 +17,6 @@ from training.steps import Draw, Inputs
 
 _FIXED = 2**62  # iterations of the noise for sample grids begin here
 _STATISTICS_BATCH = 128
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """A process's share of an iteration, on the CPU, not yet split: see `Draw`."""
-
-    real: list[Inputs]
-    d_fake: list[Inputs]
-    g_fake: list[Inputs]
 
 
 class BatchSource:
@@ -64,7 +54,7 @@ class BatchSource:
         self._order = order_of(recipe, data, world_size)
         share = recipe.batch_size // world_size
         self._rows = slice(rank * share, (rank + 1) * share)
-        self._alternates = recipe.network.architecture != "dcgan"
+        self._alternates = recipe.alternates
         self._whole = self._draw if isinstance(data, ImageSet) else Prefetched(self._draw)
         self.images_per_itr = recipe.d_steps * recipe.batch_size
         self.itrs_per_epoch = self._order.batches_per_epoch / recipe.d_steps
@@ -90,26 +80,30 @@ class BatchSource:
         return z.to(self._device), one_hot(shown, n_classes).to(self._device)
 
     def statistics(self, batches: int) -> list[Inputs]:
-        """Latents and classes as they are served, for `standing_statistics`."""
-        return [
-            tuple(t.to(self._device) for t in served_inputs(self._recipe, self.n_classes, i))
-            for i in range(batches)
-        ]
+        """Latents and evenly drawn classes, for `standing_statistics`."""
+        seed, z_dim, drawn = self._recipe.seed, self._recipe.network.z_dim, []
+        for counter in range(_FIXED + 1, _FIXED + 1 + batches):
+            inputs: Inputs = (noise(seed, counter, _STATISTICS_BATCH, z_dim),)
+            if self.n_classes:
+                labels = classes(seed, counter, _STATISTICS_BATCH, self.n_classes)
+                inputs += (one_hot(labels, self.n_classes),)
+            drawn.append(tuple(tensor.to(self._device) for tensor in inputs))
+        return drawn
 
     @property
     def n_classes(self) -> int:
         """0 for an unconditional model."""
         return len(self._data.class_names) if self._alternates else 0
 
-    def _draw(self, itr: int) -> _Whole:
-        whole = _Whole([], [], [])
-        for i in range(itr * self._recipe.d_steps, (itr + 1) * self._recipe.d_steps):
-            whole.real.append(self._real(i))
-            whole.d_fake.append(self._with_classes(noise(*self._noise_arguments(i)), 2 * i))
+    def _draw(self, itr: int) -> Draw:
+        """A process's share of an iteration, on the CPU and not yet in parts."""
+        updates = range(itr * self._recipe.d_steps, (itr + 1) * self._recipe.d_steps)
+        real = [self._real(i) for i in updates]
+        d_fake = [self._with_classes(noise(*self._noise_arguments(i)), 2 * i) for i in updates]
+        g_fake = []
         if self._alternates:
-            z = g_noise(*self._noise_arguments(itr))
-            whole.g_fake.append(self._with_classes(z, 2 * itr + 1))
-        return whole
+            g_fake = [self._with_classes(g_noise(*self._noise_arguments(itr)), 2 * itr + 1)]
+        return Draw(itr, real, d_fake, g_fake)
 
     def _real(self, batch: int) -> Inputs:
         chosen = self._order.indices(batch)[self._rows]
@@ -167,12 +161,3 @@ def order_of(recipe: Recipe, data: Images, world_size: int = 1) -> BatchOrder | 
 def one_hot(labels: Tensor, n_classes: int) -> Tensor:
     """Class weights float32 [N, n_classes] of labels int64 [N]."""
     return F.one_hot(labels, n_classes).float()
-
-
-def served_inputs(recipe: Recipe, n_classes: int, batch: int) -> Inputs:
-    """A batch of 128 latents, and classes drawn uniformly where there are classes."""
-    counter = _FIXED + 1 + batch
-    z = noise(recipe.seed, counter, _STATISTICS_BATCH, recipe.network.z_dim)
-    if not n_classes:
-        return (z,)
-    return z, one_hot(classes(recipe.seed, counter, len(z), n_classes), n_classes)

@@ -23,18 +23,23 @@ def save(folder: Path, itr: int, state: dict[str, Any], keep: int) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"itr-{itr:08d}{_SUFFIX}"
+    write(path, state)
+    for old in _all(folder)[:-keep]:
+        old.unlink()
+    for leftover in folder.glob("*.partial"):  # of a process that was killed while it wrote
+        leftover.unlink()
+    return path
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Replaces a file by `state`, so that a crash leaves the old one or the new one."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    _sync_folder(folder)
-    for old in _all(folder)[:-keep]:
-        old.unlink()
-    for leftover in folder.glob("*.partial"):  # of a process that was killed while it wrote
-        leftover.unlink()
-    return path
+    _sync_folder(path.parent)
 
 
 def newest(folder: Path) -> Path | None:

@@ -6,8 +6,6 @@ The file holds tensors and plain values. It is replaced after every epoch, whole
 from __future__ import annotations
 
 import math
-import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from training import checkpoint
 from training.data import Images, to_range
 from training.draws import BatchOrder
 from training.errors import DatasetError, DivergedError, RunError
@@ -30,7 +29,6 @@ from zoo.nets.classifier import SIDE, Classifier
 CLASSIFIER = "classifier.pt"
 _TASK = "classifier"
 _TEST_BATCH = 500
-_LINE_EVERY_S = 30.0
 
 
 class ClassifierRecipe(BaseModel):
@@ -106,12 +104,11 @@ def train_classifier(
             StopRequest("stopping (press Ctrl-C again to exit at once)") as stop,
             TrainingProgress(recipe.name, total, 0) as progress,
         ):
-            meter = _Meter(progress, total)
             for itr in range(total):
                 for group in adam.param_groups:
                     group["lr"] = learning_rate(recipe, itr, total)
                 loss = _update(network, adam, recipe, data, order.indices(itr))
-                meter.add(itr + 1, loss)
+                _show(progress, itr + 1, loss.item())
                 if stop.requested:
                     break
                 if (itr + 1) % order.batches_per_epoch == 0:
@@ -149,7 +146,7 @@ def accuracy(network: Classifier, data: Images) -> float:
 
 
 def save_classifier(path: Path, classifier: TrainedClassifier) -> None:
-    """Writes the file beside its place, flushes it to the disk and renames it."""
+    """Replaces the file, whole or not at all."""
     state = {
         "task": _TASK,
         "recipe": classifier.recipe.model_dump(mode="json"),
@@ -158,12 +155,7 @@ def save_classifier(path: Path, classifier: TrainedClassifier) -> None:
         "test": {"accuracy": classifier.test_accuracy, "samples": classifier.test_samples},
         "weights": classifier.network.state_dict(),
     }
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    checkpoint.write(path, state)
 
 
 def load_classifier(path: Path) -> TrainedClassifier:
@@ -218,6 +210,13 @@ def _update(
     return loss.detach()
 
 
+def _show(progress: TrainingProgress, itr: int, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(f"iteration {itr}: loss {loss}; train at a lower rate: --set lr=5e-4")
+    progress.advance(itr)
+    progress.show(itr, f"loss {loss:.3f}")
+
+
 def _finish_epoch(
     network: Classifier, recipe: ClassifierRecipe, epochs: int, test: Images, path: Path
 ) -> TrainedClassifier:
@@ -226,22 +225,3 @@ def _finish_epoch(
     trained = TrainedClassifier(network, recipe, test.class_names, epochs, measured, len(test))
     save_classifier(path, trained)
     return trained
-
-
-class _Meter:
-    """Advances the bar; refuses a loss that is not finite; without a terminal, lines."""
-
-    def __init__(self, progress: TrainingProgress, total: int) -> None:
-        self._progress, self._total = progress, total
-        self._said_s = time.monotonic()
-
-    def add(self, itr: int, loss: Tensor) -> None:
-        self._progress.advance(itr)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"iteration {itr}: loss {value}; train at a lower rate: --set lr=5e-4"
-            )
-        if time.monotonic() - self._said_s >= _LINE_EVERY_S:
-            self._said_s = time.monotonic()
-            self._progress.say(f"{itr}/{self._total}  loss {value:.3f}")

@@ -38,6 +38,11 @@ class DcganConfig(_Frozen):
     linear_features: Positive = 1024
     linear_batch_norm: bool = True
 
+    @property
+    def resolution(self) -> int:
+        """Side of the images, pixels."""
+        return 28
+
 
 class BigGanConfig(_Frozen):
     """Shape of the BigGAN in `zoo/nets/biggan.py`; channels and classes are the data's."""
@@ -165,11 +170,16 @@ class Recipe(_Frozen):
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 2
 
+    @property
+    def alternates(self) -> bool:
+        """Whether G has updates, and fakes, of its own; else both learn from the same ones."""
+        return not isinstance(self.network, DcganConfig)
+
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         if self.compile and self.penalties.r1_gamma > 0:
             raise ValueError("compile does not go with penalties.r1_gamma: its double backward")
-        if self.network.architecture == "dcgan":
+        if not self.alternates:
             refused = [key for key, off in _ALTERNATING.items() if getattr(self, key) != off]
             if refused:
                 raise ValueError(

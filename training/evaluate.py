@@ -29,8 +29,6 @@ from zoo.errors import one_line
 from zoo.generator import Generator, Mixture
 from zoo.latents import Truncation
 
-THRESHOLDS: tuple[float | None, ...] = (0.1, 0.3, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, None)
-SAMPLES = 5000
 RESULT, CURVE = "evaluation.json", "truncation_curve.png"
 _TOOL = "ganagerie evaluate"
 _COLUMNS, _ROWS = 10, 10
@@ -77,8 +75,8 @@ def evaluate(
     generator: Generator,
     classifier: TrainedClassifier,
     data: RealImages,
-    thresholds: Sequence[float | None] = THRESHOLDS,
-    samples: int = SAMPLES,
+    thresholds: Sequence[float | None],
+    samples: int,
     advance: Callable[[float | None, int], None] = lambda *_: None,
 ) -> Evaluation:
     """Measures a generator at each threshold, and real images beside it.

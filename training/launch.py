@@ -80,6 +80,12 @@ def launch(
     """
     with join(device) as (world, own_device):
         order_of(recipe, data, world.size)  # before anything is written
+        if world.size > 1 and not recipe.alternates:
+            raise RunError(
+                f"network {recipe.network.architecture} trains in one process, not {world.size}: "
+                "its batch norm and its step do not look beyond their own; start it without "
+                "torchrun"
+            )
         state = TrainingState(recipe, own_device, subject_of(data), world)
         resume_at = _restore(state, out) if resume else None
         with StopRequest(_STOPPING if world.leads else "") as stop:

@@ -39,7 +39,12 @@ class Record:
     def metrics(self, values: dict[str, Any]) -> None:
         """One line of the log."""
         self.log.metrics(values)
-        self.progress.update(values)
+        loss = values["loss"]
+        self.progress.show(
+            values["itr"],
+            f"epoch {values['epoch']:.1f}  D {loss['d']:.3f}  G {loss['g']:.3f}  "
+            f"{values['images_per_s']:.0f} images/s",
+        )
 
 
 def train(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -21,7 +20,7 @@ _LINE_EVERY_S = 30.0  # without a terminal
 
 
 class TrainingProgress:
-    """A context in which `update` shows how far the run is, its losses, and its speed."""
+    """A context in which `show` shows how far the run is, its losses, and its speed."""
 
     def __init__(self, name: str, total_itr: int, done_itr: int) -> None:
         self._name = name
@@ -56,18 +55,13 @@ class TrainingProgress:
         """Iterations done, after each one."""
         self._bar.update(self._task, completed=itr)
 
-    def update(self, record: dict[str, Any]) -> None:
-        """Shows the newest metrics."""
-        loss = record["loss"]
-        numbers = (
-            f"epoch {record['epoch']:.1f}  D {loss['d']:.3f}  G {loss['g']:.3f}  "
-            f"{record['images_per_s']:.0f} images/s"
-        )
+    def show(self, itr: int, numbers: str) -> None:
+        """Shows the newest numbers; without a terminal, now and then as a line."""
         self._bar.update(self._task, numbers=numbers)
         now = time.monotonic()
         if not self._console.is_terminal and now - self._last_line_s >= _LINE_EVERY_S:
             self._last_line_s = now
-            self.say(f"{self._name}  {record['itr']}/{self._total}  {numbers}")
+            self.say(f"{self._name}  {itr}/{self._total}  {numbers}")
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""

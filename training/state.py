@@ -84,7 +84,7 @@ class TrainingState:
             recipe.precision,
             partial(diffaugment, policies=recipe.diffaugment) if recipe.diffaugment else None,
         )
-        if recipe.network.architecture == "dcgan":
+        if not recipe.alternates:
             return SimultaneousStep(players)
 
         def penalise_d(itr: int, real: Sequence[Inputs]) -> None:

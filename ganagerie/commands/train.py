@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shlex
 import sys
 from enum import StrEnum
@@ -110,19 +111,24 @@ def train(
     if not dry_run:
         used = dataset_at(chosen.dataset, data, download=download)
         chosen = chosen.model_copy(update={"dataset": used})
-    typer.echo(chosen.to_yaml(), nl=False)
+    leads = os.environ.get("RANK", "0") == "0"  # one of the processes that torchrun starts
+    if leads:
+        typer.echo(chosen.to_yaml(), nl=False)
     if dry_run:
         return
     where = resolve_device(device)
-    resolution = getattr(chosen.network, "resolution", 28)
+    resolution = chosen.network.resolution
     images = load_dataset(chosen.dataset, data, resolution=resolution, download=download)
     folder = out or Path("runs") / f"{chosen.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    typer.echo(
-        f"training {chosen.name} on {len(images):,} images, {where}; run in {folder}", err=True
-    )
+    if leads:
+        typer.echo(
+            f"training {chosen.name} on {len(images):,} images, {where}; run in {folder}", err=True
+        )
     outcome = launch(
         chosen, images, folder, resume=resume, device=where, command=["ganagerie", *sys.argv[1:]]
     )
+    if not leads:
+        return
     if outcome.finished:
         typer.echo(f"finished after {outcome.itr:,} iterations: {folder}", err=True)
     else:

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.training.conftest import Cli, metrics
+from tests.training.small_biggan import CLASSES, TINY, shapes, small
 from training.batches import BatchSource, one_hot
 from training.config import Recipe, Sigma0ClampConfig, load_recipe
-from training.data import ImageSet
 from training.errors import RecipeError
 from training.networks import Subject
 from training.regularizers import (
@@ -28,24 +28,6 @@ from training.regularizers import (
 from training.state import TrainingState
 
 CPU = torch.device("cpu")
-CLASSES = ("circle", "square", "star")
-TINY = (
-    "network.ch=8",
-    "network.z_dim=12",
-    "network.shared_dim=5",
-    "batch_size=12",
-    "precision=fp32",
-)
-
-
-def small(*overrides: str) -> Recipe:
-    return load_recipe("biggan-emnist", [*TINY, *overrides])
-
-
-def shapes(n: int = 60) -> ImageSet:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (n, 1, 28, 28), dtype=torch.uint8, generator=generator)
-    return ImageSet(images, torch.arange(n) % 3, CLASSES)
 
 
 def state_of(recipe: Recipe) -> TrainingState:
@@ -275,6 +257,24 @@ def test_compile_and_r1_do_not_go_together() -> None:
         small("compile=true", "penalties.r1_gamma=1")
 
 
+def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command line in two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "ganagerie.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_dcgan_trains_in_one_process(data_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = torchrun("train", "dcgan-emnist", "--data", data_folder, "--device", "cpu", "--out", run)
+    assert done.returncode != 0
+    assert (
+        "error: network dcgan trains in one process, not 2: its batch norm and its step do not "
+        "look beyond their own; start it without torchrun" in done.stderr
+    )
+    assert not run.exists()
+
+
 def test_two_processes_reach_the_losses_of_one(cli: Cli, data_folder: Path, tmp_path: Path) -> None:
     sets = [
         part
@@ -283,9 +283,7 @@ def test_two_processes_reach_the_losses_of_one(cli: Cli, data_folder: Path, tmp_
     ]
     options = ["train", "biggan-emnist", "--data", str(data_folder), "--device", "cpu", *sets]
     assert cli(*options, "--out", tmp_path / "one").code == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "ganagerie.cli", *options, "--out", str(tmp_path / "two")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = torchrun(*options, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert [record["itr"] for record in two] == [1, 2, 3, 4]
@@ -294,3 +292,5 @@ def test_two_processes_reach_the_losses_of_one(cli: Cli, data_folder: Path, tmp_
             assert theirs["loss"][key] == pytest.approx(mine["loss"][key], abs=2e-4)
     checkpoints = sorted(path.name for path in (tmp_path / "two" / "checkpoints").iterdir())
     assert checkpoints == ["itr-00000004.pt"]
+    assert done.stdout.count("name: biggan-emnist") == 1  # one of them speaks
+    assert done.stderr.count("finished after 4 iterations") == 1

@@ -9,9 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.training.test_alternating_step import CLASSES, shapes, small
+from tests.training.small_biggan import CLASSES, shapes, small
 from training import averaged, checkpoint
 from training.averaged import served_generator, tabulate_statistics
+from training.data import ImageSet
 from training.launch import launch
 from training.publish import Publication, publish
 from zoo.catalog import Catalog
@@ -128,8 +129,6 @@ def test_tables_grow_with_the_threshold(run: Path, monkeypatch: pytest.MonkeyPat
 def test_a_run_without_classes_is_published_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.data import ImageSet
-
     monkeypatch.setattr(averaged, "_BATCHES_A_KNOT", 1)
     data = ImageSet(shapes().images, torch.zeros(60, dtype=torch.int64), ())
     recipe = small("max_itr=2")

@@ -23,6 +23,7 @@ from zoo.nets.layers import (
     StandingBatchNorm2d,
     UpsampleConv2d,
     UpsampleShortcut,
+    projection_logits,
     spectral_norm,
 )
 
@@ -234,13 +235,7 @@ class Discriminator(nn.Module):
             h = block(h)
             if str(i) in self.attentions:
                 h = self.attentions[str(i)](h)
-        with torch.autocast(images.device.type, enabled=False):  # large sums: not in bf16
-            features = F.relu(h).sum((2, 3), dtype=torch.float32)
-            logits: Tensor = self.linear(features).squeeze(1)
-            if self.embedding is not None and class_weights is not None:
-                weight: Tensor = self.embedding.weight  # type: ignore[assignment]  # torch types attributes of modules as Tensor or Module
-                logits = logits + ((class_weights @ weight) * features).sum(1)
-        return logits
+        return projection_logits(h, self.linear, self.embedding, class_weights)
 
 
 class DiscriminatorBlock(nn.Module):

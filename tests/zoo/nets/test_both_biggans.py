@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -24,19 +23,6 @@ from zoo.nets.layers import (
 SHALLOW = biggan.Shape(32, 3, 2, 3, 8, 5, True, (16,))
 DEEP = biggan_deep.Shape(32, 3, 4, 3, 6, 5, (16,))
 NAMES = ("biggan", "biggan-deep")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
 
 
 def pair(name: str) -> tuple[nn.Module, nn.Module]:

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
 
 from zoo.nets.biggan import WIDTHS, Discriminator, Generator, Shape
 from zoo.nets.layers import StandingBatchNorm2d
 
 TINY = Shape(32, 3, 2, 3, 8, 5, True, ())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Networks without memory, nor spectral norm: it has no parameters, and costs seconds here."""
-    monkeypatch.setattr(parametrizations, "spectral_norm", lambda layer, **_: layer)
-    with torch.device("meta"):
-        yield
 
 
 def count(network: nn.Module) -> int:

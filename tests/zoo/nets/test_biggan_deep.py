@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
 
 from zoo.nets.biggan_deep import (
     WIDTHS,
@@ -24,27 +22,6 @@ from zoo.nets.layers import ConditionalBatchNorm2d, fold_spectral_norm
 
 TINY = Shape(32, 3, 4, 3, 6, 5, ())
 IMAGENET = Shape(128, 3, 128, 1000, 128, 128, (64,))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Networks without memory, nor spectral norm: it has no parameters, and costs seconds here."""
-    monkeypatch.setattr(parametrizations, "spectral_norm", lambda layer, **_: layer)
-    with torch.device("meta"):
-        yield
 
 
 def count(network: nn.Module) -> int:
