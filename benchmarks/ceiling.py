@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 
 def measure(path: Path, seconds: float, batch: int) -> float:
@@ -20,16 +21,15 @@ def measure(path: Path, seconds: float, batch: int) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    z_dim = session.get_inputs()[0].shape[1]
-    z = np.random.default_rng(0).standard_normal((batch, z_dim)).astype(np.float32)
-    session.run(None, {"z": z})
+    feeds = _feeds(session, batch)
+    session.run(None, feeds)
     start_s = time.perf_counter()
     images: list[int] = []
 
     def call() -> None:
         made = 0
         while time.perf_counter() - start_s < seconds:
-            session.run(None, {"z": z})
+            session.run(None, feeds)
             made += batch
         images.append(made)
 
@@ -39,6 +39,19 @@ def measure(path: Path, seconds: float, batch: int) -> float:
     for thread in threads:
         thread.join()
     return sum(images) / (time.perf_counter() - start_s)
+
+
+def _feeds(session: onnxruntime.InferenceSession, batch: int) -> dict[str, NDArray[np.float32]]:
+    """Latents; classes in turn and no truncation where the graph takes them."""
+    shapes = {node.name: node.shape for node in session.get_inputs()}
+    z = np.random.default_rng(0).standard_normal((batch, shapes["z"][1]))
+    feeds = {"z": z.astype(np.float32)}
+    if "class_weights" in shapes:
+        n_classes = shapes["class_weights"][1]
+        feeds["class_weights"] = np.eye(n_classes, dtype=np.float32)[np.arange(batch) % n_classes]
+    if "truncation" in shapes:
+        feeds["truncation"] = np.full(batch, np.inf, np.float32)
+    return feeds
 
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ def load_generator(entry: Entry, device: Device = "auto") -> Generator:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    # A plan of the memory for every size of batch that comes along would be kept.
+    options.enable_mem_pattern = False
     # A graph may name other files for its weights; none of those was checked.
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", os.devnull
