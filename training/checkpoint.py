@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,24 @@ import torch
 from training.errors import RunError
 from zoo.errors import one_line
 
+BEST = "best.pt"
 _SUFFIX = ".pt"
 
 
-def save(folder: Path, itr: int, state: dict[str, Any], keep: int) -> Path:
-    """Writes `itr-XXXXXXXX.pt` atomically, then removes all but the newest `keep`.
+def save(
+    folder: Path, itr: int, state: dict[str, Any], keep: int, spare: Path | None = None
+) -> Path:
+    """Writes `itr-XXXXXXXX.pt` atomically, then removes all but the newest `keep`, and `spare`.
 
     The file is written beside its place, flushed to the disk and renamed, so a crash at any moment
     leaves either the old set of checkpoints or the new one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"itr-{itr:08d}{_SUFFIX}"
+    path = at(folder, itr)
     write(path, state)
     for old in _all(folder)[:-keep]:
-        old.unlink()
+        if old != spare:
+            old.unlink()
     for leftover in folder.glob("*.partial"):  # of a process that was killed while it wrote
         leftover.unlink()
     return path
@@ -42,9 +47,38 @@ def write(path: Path, state: dict[str, Any]) -> None:
     _sync_folder(path.parent)
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint with the most iterations, if there is any."""
-    return max(_all(folder), default=None)
+def at(folder: Path, itr: int) -> Path:
+    """Where the checkpoint of an iteration is, or would be."""
+    return folder / f"itr-{itr:08d}{_SUFFIX}"
+
+
+def newest(folder: Path, before: int | None = None) -> Path | None:
+    """The checkpoint with the most iterations, if there is any; of those before an iteration."""
+    found = _all(folder)
+    if before is not None:
+        found = [path for path in found if path < at(folder, before)]
+    return max(found, default=None)
+
+
+def keep_as_best(path: Path) -> None:
+    """Gives a checkpoint a second name, `best.pt`, which nothing prunes."""
+    partial = path.with_name(f"{BEST}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(path, partial)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, partial)
+    partial.replace(path.with_name(BEST))
+
+
+def set_aside(folder: Path, itr: int) -> list[Path]:
+    """Renames the checkpoints from `itr` on to `suspect-itr-XXXXXXXX.pt`, which nothing resumes."""
+    moved = []
+    for path in _all(folder):
+        if path >= at(folder, itr):
+            moved.append(path.with_name(f"suspect-{path.name}"))
+            path.replace(moved[-1])
+    return moved
 
 
 def load(path: Path) -> dict[str, Any]:

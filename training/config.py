@@ -12,69 +12,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from training.errors import RecipeError
+from training.monitor.config import MonitorConfig
+from training.network_config import NETWORKS, DcganConfig, Frozen, NetworkConfig, Positive
 from zoo.errors import one_line, shown
 
 RECIPES = Path(__file__).parent / "recipes"
 
 R = TypeVar("R", bound=BaseModel)
 
-Positive = Annotated[int, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DcganConfig(_Frozen):
-    """Shape of the DCGAN in `zoo/nets/dcgan.py`."""
-
-    architecture: Literal["dcgan"] = "dcgan"
-    z_dim: Positive = 100
-    channels: tuple[Positive, Positive, Positive] = (256, 128, 64)
-    linear_features: Positive = 1024
-    linear_batch_norm: bool = True
-
-    @property
-    def resolution(self) -> int:
-        """Side of the images, pixels."""
-        return 28
-
-
-class BigGanConfig(_Frozen):
-    """Shape of the BigGAN in `zoo/nets/biggan.py`; channels and classes are the data's."""
-
-    architecture: Literal["biggan"]
-    resolution: Literal[28, 32, 64, 128, 256, 512]
-    ch: Positive = Field(96, description="width multiplier")
-    z_dim: Positive = 120
-    shared_dim: int = Field(128, ge=0, description="length of the shared class embedding; 0: none")
-    hierarchical_z: bool = True
-    attention: tuple[Positive, ...] = Field((), description="sides that self-attention follows")
-    spectral_norm_g: bool = True
-
-
-class BigGanDeepConfig(_Frozen):
-    """Shape of BigGAN-deep in `zoo/nets/biggan_deep.py`; channels and classes are the data's."""
-
-    architecture: Literal["biggan-deep"]
-    resolution: Literal[32, 64, 128, 256, 512]
-    ch: Positive = Field(128, description="width multiplier")
-    z_dim: Positive = 128
-    shared_dim: Positive = 128
-    attention: tuple[Positive, ...] = Field((), description="sides that self-attention follows")
-    spectral_norm_g: bool = True
-
-
-NetworkConfig = Annotated[
-    DcganConfig | BigGanConfig | BigGanDeepConfig, Field(discriminator="architecture")
-]
-
-
-class InitializerConfig(_Frozen):
+class InitializerConfig(Frozen):
     """How weights start; see `training/initializers.py`."""
 
     name: Literal["normal", "truncated-normal", "orthogonal", "glorot-uniform"] = "normal"
@@ -83,7 +35,7 @@ class InitializerConfig(_Frozen):
     batch_norm_std: float = Field(0.0, ge=0, description="of batch-norm gains around 1")
 
 
-class OptimizerConfig(_Frozen):
+class OptimizerConfig(Frozen):
     """Adam for both networks (Kingma and Ba 2014)."""
 
     g_lr: float = Field(2e-4, gt=0)
@@ -92,18 +44,12 @@ class OptimizerConfig(_Frozen):
     eps: float = Field(1e-8, gt=0)
 
 
-_NETWORKS: dict[int | str, type[BaseModel]] = {
-    "dcgan": DcganConfig,
-    "biggan": BigGanConfig,
-    "biggan-deep": BigGanDeepConfig,
-}
-
-
-class Sigma0ClampConfig(_Frozen):
+class Sigma0ClampConfig(Frozen):
     """Bound of the top singular value of G's weights; one of the two (BigGAN, appendix D)."""
 
     sigma_reg: float | None = Field(None, gt=0, description="a fixed bound")
     ratio: float | None = Field(None, ge=1, description="times the second singular value")
+    layers: tuple[str, ...] = Field((), description="whose weights; none named: all of G's")
 
     @model_validator(mode="after")
     def _one(self) -> Sigma0ClampConfig:
@@ -112,7 +58,7 @@ class Sigma0ClampConfig(_Frozen):
         return self
 
 
-class PenaltyConfig(_Frozen):
+class PenaltyConfig(Frozen):
     """What is added to the losses; see `training/regularizers.py`. 0 switches off."""
 
     orthogonal: float = Field(0.0, ge=0, description="of G's weights, without the diagonal")
@@ -121,7 +67,7 @@ class PenaltyConfig(_Frozen):
     sigma0_clamp: Sigma0ClampConfig | None = None
 
 
-class EmaConfig(_Frozen):
+class EmaConfig(Frozen):
     """Exponential moving average of the generator's weights (BigGAN, appendix C)."""
 
     decay: float = Field(0.999, ge=0, lt=1)
@@ -132,12 +78,11 @@ class EmaConfig(_Frozen):
 _ALTERNATING: dict[str, Any] = {
     "d_steps": 1,
     "accumulations": 1,
-    "penalties": PenaltyConfig(),
     "diffaugment": (),
 }
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """One training run, completely."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -169,6 +114,7 @@ class Recipe(_Frozen):
     sample_every: Positive = 500
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 2
+    monitor: MonitorConfig = MonitorConfig()
 
     @property
     def alternates(self) -> bool:
@@ -180,6 +126,8 @@ class Recipe(_Frozen):
         if self.compile and self.penalties.r1_gamma > 0:
             raise ValueError("compile does not go with penalties.r1_gamma: its double backward")
         if not self.alternates:
+            if self.penalties.orthogonal > 0 or self.penalties.r1_gamma > 0:
+                raise ValueError("network dcgan takes no penalty but penalties.sigma0_clamp")
             refused = [key for key, off in _ALTERNATING.items() if getattr(self, key) != off]
             if refused:
                 raise ValueError(
@@ -275,7 +223,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     parts = []
     for problem in error.errors():
         kind = problem["loc"][1:2] if problem["loc"][0:1] == ("network",) else ()
-        tagged = bool(kind) and kind[0] in _NETWORKS  # pydantic puts the architecture in the path
+        tagged = bool(kind) and kind[0] in NETWORKS  # pydantic puts the architecture in the path
         key = ".".join(str(p) for p in (*problem["loc"][:1], *problem["loc"][1 + tagged :]))
         if problem["type"] == "extra_forbidden":
             siblings = _keys_at(model, [str(part) for part in problem["loc"][:-1]])
@@ -290,8 +238,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    if list(path[:1]) == ["network"] and len(path) > 1 and path[1] in _NETWORKS:
-        return list(_NETWORKS[path[1]].model_fields)
+    if list(path[:1]) == ["network"] and len(path) > 1 and path[1] in NETWORKS:
+        return list(NETWORKS[path[1]].model_fields)
     for key in path:
         field = model.model_fields.get(key)
         if field is None or not isinstance(field.annotation, type):

@@ -151,6 +151,14 @@ def load_dataset(
     return _in_memory(ResizedImages(images, resolution))
 
 
+def load_held_out(name: str, path: Path, *, resolution: int) -> Images | None:
+    """The images of the same data set that are not for training; None where there are none."""
+    try:
+        return load_dataset(name, path, resolution=resolution, train=False)
+    except DatasetError:
+        return None
+
+
 def dataset_at(name: str, path: Path, *, download: bool = False) -> str:
     """Which data set `load_dataset` takes: `name`, or `images` where `path` names images instead.
 

@@ -50,13 +50,13 @@ class World:
         dist.all_reduce(values)
         return dict(zip(outcome, values / self.size, strict=True))
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether it is true in some process; all of them ask together."""
+    def highest(self, value: int, device: torch.device) -> int:
+        """The highest value of all processes; all of them ask together."""
         if self.size == 1:
-            return flag
-        value = torch.tensor(int(flag), device=device)
-        dist.all_reduce(value, dist.ReduceOp.MAX)
-        return bool(value.item())
+            return value
+        values = torch.tensor(int(value), device=device)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return int(values.item())
 
 
 ALONE = World()

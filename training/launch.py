@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from training.config import Recipe
 from training.data import Images
 from training.distributed import World, join
 from training.errors import RunError
+from training.guard import Guard
 from training.loop import Record, total_itr, train
 from training.networks import subject_of
 from training.progress import TrainingProgress
@@ -67,6 +69,7 @@ def launch(
     data: Images,
     out: Path,
     *,
+    held_out: Images | None = None,
     resume: bool,
     device: torch.device,
     command: list[str],
@@ -87,45 +90,48 @@ def launch(
                 "torchrun"
             )
         state = TrainingState(recipe, own_device, subject_of(data), world)
-        resume_at = _restore(state, out) if resume else None
+        saved = _newest_checkpoint(recipe, out) if resume else None
+        if saved is not None:
+            state.load_state_dict(saved)
         with StopRequest(_STOPPING if world.leads else "") as stop:
             try:
-                if world.leads:
-                    return _lead(state, data, out, resume_at, command, stop, world)
-                train(state, data, None, stop, world)
+                if not world.leads:
+                    train(state, data, None, out / CHECKPOINTS, stop, world)
+                    return Outcome(state.itr, total_itr(recipe, len(data)))
+                resume_at = state.itr if resume else None
+                with RunLog(out, recipe, resume_at) as log:
+                    guard = Guard(state, data, held_out, log)
+                    if saved is not None:
+                        guard.load_state_dict(saved.get("monitor"))
+                    if resume_at is None:
+                        provenance.write(out, command)
+                    return _lead(state, data, guard, log, stop, world)
             except OSError as error:
                 raise RunError(f"{out}: cannot be written: {one_line(error)}") from error
-        return Outcome(state.itr, total_itr(recipe, len(data)))
 
 
 def _lead(
     state: TrainingState,
     data: Images,
-    out: Path,
-    resume_at: int | None,
-    command: list[str],
+    guard: Guard,
+    log: RunLog,
     stop: StopRequest,
     world: World,
 ) -> Outcome:
     """Trains, and keeps the run directory."""
-    recipe, total = state.recipe, total_itr(state.recipe, len(data))
-    with (
-        RunLog(out, recipe, resume_at) as log,
-        TrainingProgress(recipe.name, total, state.itr) as progress,
-    ):
-        if resume_at is None:
-            provenance.write(out, command)
-        elif state.itr < total:
-            provenance.set_finished(out, finished=False)
-        train(state, data, Record(log, progress), stop, world)
-        outcome = Outcome(state.itr, total)
-        if outcome.finished and outcome.itr != resume_at:
-            provenance.set_finished(out, finished=True)
+    begun_at, total = state.itr, total_itr(state.recipe, len(data))
+    if 0 < begun_at < total:
+        provenance.set_finished(log.folder, finished=False)
+    with TrainingProgress(state.recipe.name, total, begun_at) as progress:
+        train(state, data, Record(log, progress, guard), log.checkpoints, stop, world)
+        outcome = Outcome(state.itr, total_itr(state.recipe, len(data)))
+        if outcome.finished and begun_at < total:
+            provenance.set_finished(log.folder, finished=True)
     return outcome
 
 
-def _restore(state: TrainingState, out: Path) -> int:
-    """Loads the newest checkpoint, if there is one; returns the iterations done.
+def _newest_checkpoint(recipe: Recipe, out: Path) -> dict[str, Any] | None:
+    """The newest checkpoint, if there is one.
 
     Raises:
         RunError: no run, or one that this recipe cannot go on with.
@@ -134,14 +140,13 @@ def _restore(state: TrainingState, out: Path) -> int:
     if path is None:
         if not out.is_dir():
             raise RunError(f"--resume: there is no run in {out}")
-        return 0
+        return None
     saved = checkpoint.load(path)
-    then, now = saved["recipe"], state.recipe.model_dump(mode="json")
+    then, now = saved["recipe"], recipe.model_dump(mode="json")
     for key in _FIXED:
         if then.get(key, Recipe.model_fields[key].default) != now[key]:
             raise RunError(
                 f"--resume: {key} cannot change during a run; it is {then.get(key)!r}, "
                 f"not {now[key]!r}. Start a new run for that"
             )
-    state.load_state_dict(saved)
-    return state.itr
+    return saved

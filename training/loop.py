@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from training.config import Recipe
 from training.data import Images
 from training.distributed import ALONE, World
 from training.ema import standing_statistics
-from training.errors import DivergedError
+from training.errors import CollapsedError
+from training.guard import Action, Guard
 from training.networks import pixel_range
 from training.progress import TrainingProgress
 from training.runlog import RunLog
@@ -31,10 +32,11 @@ _GRID_STATISTICS = 8  # batches of 128 that batch norm is re-estimated from, for
 
 @dataclass(frozen=True)
 class Record:
-    """Where a run is written down, and shown."""
+    """Where a run is written down, shown, and guarded."""
 
     log: RunLog
     progress: TrainingProgress
+    guard: Guard
 
     def metrics(self, values: dict[str, Any]) -> None:
         """One line of the log."""
@@ -51,16 +53,44 @@ def train(
     state: TrainingState,
     data: Images,
     record: Record | None,
+    checkpoints: Path,
     stop: StopRequest,
     world: World = ALONE,
 ) -> None:
     """Runs from `state.itr` to the end of the recipe, or until asked to stop; saves either way.
 
-    Of several processes that share the batches, only the leading one has a record to keep.
+    Of several processes that share the batches, only the leading one has a record to keep. After a
+    collapse the run goes back to a checkpoint in `checkpoints`, or ends, as its recipe says.
 
     Raises:
-        DivergedError: a loss is not finite; the newest checkpoint is from before.
+        CollapsedError: the run is not worth going on with; nothing good was overwritten.
     """
+    device = next(state.generator.parameters()).device
+    if record is not None and state.itr == 0 and state.recipe.monitor.on_collapse == "rollback":
+        record.guard.save()  # there is always something to go back to
+    action = Action.roll_back
+    while action is Action.roll_back:
+        action = _train_on(state, data, record, stop, world)
+        if action is Action.roll_back:
+            itr = record.guard.roll_back() if record is not None else 0
+            itr = world.highest(itr, device)  # and nobody reads before it is written
+            restore(state, checkpoint.load(checkpoint.at(checkpoints, itr)), record)
+    if action is Action.give_up:
+        raise CollapsedError(record.guard.give_up() if record else "the run has collapsed")
+
+
+def restore(state: TrainingState, saved: dict[str, Any], record: Record | None) -> None:
+    """Goes on from a checkpoint, with the recipe in it."""
+    state.load_state_dict(saved)
+    state.adopt(Recipe.model_validate(saved["recipe"]))
+    if record is not None:
+        record.guard.load_state_dict(saved.get("monitor"))
+
+
+def _train_on(
+    state: TrainingState, data: Images, record: Record | None, stop: StopRequest, world: World
+) -> Action:
+    """Iterates until something else has to be done, or all is done."""
     recipe, device = state.recipe, next(state.generator.parameters()).device
     source = BatchSource(recipe, data, pixel_range(state.generator), device, world.rank, world.size)
     total = total_itr(recipe, len(data))
@@ -73,25 +103,31 @@ def train(
         state.ema.update(state.itr)
 
         # Read once: a signal after this line counts next time round.
-        stopping = world.any(stop.requested, device)
-        last = state.itr == total or stopping
-        save = state.itr % recipe.checkpoint_every == 0 or last
-        log_now = state.itr % recipe.log_every == 0 or last
-        if log_now or save:
+        action = Action.stop if stop.requested else Action.go_on
+        saving = state.itr % recipe.checkpoint_every == 0 or state.itr == total
+        logging = state.itr % recipe.log_every == 0 or saving
+        if logging or saving:
             outcome = world.average(outcome)
-            _refuse_divergence(state.itr, outcome)  # before anything is written
+        if record is not None:
+            images_seen = state.itr * source.images_per_itr
+            verdict = record.guard.observe(outcome, images_seen, look=saving)
+            record.progress.advance(state.itr, verdict)
+            action = max(action, record.guard.action())
+        action = Action(world.highest(action, device))
+        if action > Action.stop:
+            return action  # before anything is written over what is good
+        stopping = action is Action.stop
         if record is not None:
             meter.add()
-            record.progress.advance(state.itr)
-            if log_now:
+            if logging or stopping:
                 record.metrics(_metrics(state.itr, source, outcome, meter))
-            if state.itr % recipe.sample_every == 0 or last:
+            if state.itr % recipe.sample_every == 0 or state.itr == total or stopping:
                 record.log.samples(state.itr, _sample(state, source, grid), _COLUMNS)
-            if save:
-                folder, keep = record.log.checkpoints, recipe.keep_checkpoints
-                checkpoint.save(folder, state.itr, state.state_dict(), keep)
+            if saving or stopping:
+                record.guard.save()
         if stopping:
-            break
+            return action
+    return Action.go_on
 
 
 def total_itr(recipe: Recipe, n_images: int) -> int:
@@ -129,15 +165,6 @@ def _metrics(
         "logits": {"real": values["real"], "fake": values["fake"]},
         "images_per_s": round(meter.read(), 1),
     }
-
-
-def _refuse_divergence(itr: int, outcome: dict[str, torch.Tensor]) -> None:
-    loss_d, loss_g = outcome["loss_d"].item(), outcome["loss_g"].item()
-    if not (math.isfinite(loss_d) and math.isfinite(loss_g)):
-        raise DivergedError(
-            f"iteration {itr}: loss of D {loss_d}, of G {loss_g}; it was not saved. Resume at a "
-            "lower rate: --resume --set optimizer.g_lr=1e-4"
-        )
 
 
 def _sample(state: TrainingState, source: BatchSource, grid: Inputs) -> torch.Tensor:

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from training.config import BigGanDeepConfig, DcganConfig, NetworkConfig
 from training.data import Images
 from training.errors import RecipeError
+from training.network_config import BigGanDeepConfig, DcganConfig, NetworkConfig
 from zoo.nets import biggan, biggan_deep, dcgan
 
 

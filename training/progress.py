@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from training.monitor.verdict import Health, Verdict
+
 _LINE_EVERY_S = 30.0  # without a terminal
 
 
@@ -27,6 +29,7 @@ class TrainingProgress:
         self._total = total_itr
         self._console = Console(file=sys.stderr)
         self._last_line_s = 0.0
+        self._health = Health.healthy
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -51,9 +54,12 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
-    def advance(self, itr: int) -> None:
-        """Iterations done, after each one."""
+    def advance(self, itr: int, verdict: Verdict | None = None) -> None:
+        """Iterations done, after each one; a change of the monitor's verdict is said."""
         self._bar.update(self._task, completed=itr)
+        if verdict is not None and verdict.health is not self._health:
+            self._health = verdict.health
+            self.say(f"iteration {verdict.itr:,}: {verdict}")
 
     def show(self, itr: int, numbers: str) -> None:
         """Shows the newest numbers; without a terminal, now and then as a line."""

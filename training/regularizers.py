@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from training.config import Sigma0ClampConfig
+from training.errors import RecipeError
+from training.monitor.spectra import named_weights
 from training.steps import Inputs
 
 _COLD_STEPS = 20
@@ -23,6 +26,25 @@ def map_weights(network: nn.Module) -> list[Tensor]:
         id(p) for m in network.modules() if isinstance(m, nn.Embedding) for p in m.parameters()
     }
     return [p for p in network.parameters() if p.ndim >= 2 and id(p) not in tables]
+
+
+def clamped_weights(network: nn.Module, layers: Sequence[str]) -> list[Tensor]:
+    """What a `Sigma0Clamp` of these layers changes: weights [out, in, …]; no names: all maps.
+
+    Raises:
+        RecipeError: the network has no such layer.
+    """
+    weights = named_weights(network)
+    unknown = [name for name in layers if name not in weights]
+    if unknown:
+        raise RecipeError(
+            f"penalties.sigma0_clamp.layers: no layer {unknown[0]!r} in the generator; "
+            f"there are {', '.join(weights)}"
+        )
+    if layers:
+        return [weights[name].view() for name in layers]
+    maps = {id(parameter) for parameter in map_weights(network)}
+    return [weight.view() for weight in weights.values() if id(weight.parameter) in maps]
 
 
 @torch.no_grad()
@@ -61,16 +83,20 @@ class Sigma0Clamp:
     vectors are followed by block power iteration, one step a call, warm from call to call.
 
     Args:
-        weights: parameters, changed in place.
+        weights: [out, in, …], changed in place.
         config: the bound.
     """
 
     def __init__(self, weights: Sequence[Tensor], config: Sigma0ClampConfig) -> None:
         self._weights = weights
         self._config = config
-        self.vectors = [_start(weight) for weight in weights]
+        self.restart()
+
+    def restart(self) -> None:
+        """Finds the singular vectors anew, as after other weights were loaded."""
+        self.vectors = [_start(weight) for weight in self._weights]
         for _ in range(_COLD_STEPS):  # too small a σ1 would clamp too much
-            for i in range(len(weights)):
+            for i in range(len(self._weights)):
                 self._iterate(i)
 
     @torch.no_grad()
@@ -97,12 +123,15 @@ class Sigma0Clamp:
         self.vectors[i], small = torch.linalg.qr(w.t() @ left)
         return left, small.t()
 
-    def state_dict(self) -> dict[str, list[Tensor]]:
+    def state_dict(self) -> dict[str, Any]:
         """The singular vectors, so that a resumed run goes on to the very same weights."""
-        return {"vectors": self.vectors}
+        return {"layers": list(self._config.layers), "vectors": self.vectors}
 
-    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
-        """Restores what `state_dict` gave."""
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Restores what `state_dict` gave; starts anew where other layers were clamped, or none."""
+        if state is None or state.get("layers", []) != list(self._config.layers):
+            self.restart()
+            return
         self.vectors = [
             saved.to(mine.device)
             for saved, mine in zip(state["vectors"], self.vectors, strict=True)

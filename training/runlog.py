@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,12 +16,18 @@ from torchvision.utils import make_grid, save_image
 
 from training.config import Recipe, load_recipe
 from training.errors import RunError
+from training.monitor.gauges import scalars
+from training.monitor.verdict import Health, Verdict
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
+SPECTRA = "spectra.jsonl"
+EVENTS = "events.jsonl"
+ROLLBACKS = "rollbacks"
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples"
 PROVENANCE = "provenance.json"
+_SERIES = (METRICS, SPECTRA)
 
 
 class RunLog:
@@ -59,10 +66,7 @@ class RunLog:
                 "or name another folder with --out"
             )
         write_text_atomically(self.folder / CONFIG, self._recipe.to_yaml())
-        if self._resume_at is not None:
-            self._forget_after(self._resume_at)
-        self._metrics = (self.folder / METRICS).open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(self.folder), purge_step=self._resume_at)
+        self._open(self._resume_at)
         return self
 
     def __exit__(
@@ -71,29 +75,67 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._board.close()
-        self._metrics.close()
+        self._close()
         self._lock.close()
+
+    def _open(self, resume_at: int | None) -> None:
+        self._series = {}
+        for name in _SERIES:
+            if resume_at is not None:
+                _forget_after(self.folder / name, resume_at)
+            self._series[name] = (self.folder / name).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(self.folder), purge_step=resume_at)
+
+    def _close(self) -> None:
+        self._board.close()
+        for file in self._series.values():
+            file.close()
 
     def metrics(self, record: dict[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`, and its numbers to TensorBoard."""
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
+        self._append(METRICS, record)
         for name, value in _flatten(record):
             if name != "itr":
                 self._board.add_scalar(name, value, record["itr"])
+
+    def spectra(self, record: dict[str, Any], verdict: Verdict) -> None:
+        """Appends a tick of the monitor to `spectra.jsonl`, and its numbers to TensorBoard.
+
+        Tags: `sigma0/G/linear` and so on, `gradient/…`, `update/…`, `monitor/…`.
+        """
+        self._append(SPECTRA, record)
+        itr = record["itr"]
+        for name, value in scalars(record):
+            self._board.add_scalar(name, value, itr)
+        self._board.add_scalar("monitor/verdict", list(Health).index(verdict.health), itr)
+
+    def event(self, record: dict[str, Any]) -> None:
+        """Appends a line to `events.jsonl`: a rollback, or a stop after a collapse."""
+        with (self.folder / EVENTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def roll_back(self, itr: int, recipe: Recipe) -> None:
+        """Goes on from `itr` with another recipe; the lines so far are kept under `rollbacks/`."""
+        self._close()
+        kept = self.folder / ROLLBACKS
+        kept.mkdir(exist_ok=True)
+        folder = kept / f"{len(list(kept.iterdir())) + 1:02d}"
+        folder.mkdir()
+        for name in _SERIES:
+            shutil.copyfile(self.folder / name, folder / name)
+        shutil.copyfile(self.folder / CONFIG, folder / CONFIG)
+        write_text_atomically(self.folder / CONFIG, recipe.to_yaml())
+        self._open(itr)
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        self._series[name].write(json.dumps(record) + "\n")
+        self._series[name].flush()
 
     def samples(self, itr: int, images: torch.Tensor, columns: int) -> None:
         """Saves a grid of images float32 [N, C, H, W] in [0, 1]."""
         grid = make_grid(images, nrow=columns, padding=2)
         save_image(grid, self.folder / SAMPLES / f"{itr:08d}.png")
         self._board.add_image("samples", grid, itr)
-
-    def _forget_after(self, itr: int) -> None:
-        path = self.folder / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if _itr_of(line) <= itr]
-        write_text_atomically(path, "".join(f"{line}\n" for line in kept))
 
 
 def read_recipe(folder: Path, overrides: list[str]) -> Recipe:
@@ -116,6 +158,12 @@ def write_text_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _forget_after(path: Path, itr: int) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if _itr_of(line) <= itr]
+    write_text_atomically(path, "".join(f"{line}\n" for line in kept))
 
 
 def _itr_of(line: str) -> float:

@@ -21,6 +21,7 @@ from training.regularizers import (
     Sigma0Clamp,
     add_orthogonal_gradient,
     add_r1_gradient,
+    clamped_weights,
     map_weights,
 )
 from training.steps import AlternatingStep, Inputs, Players, SimultaneousStep, Step
@@ -61,12 +62,15 @@ class TrainingState:
             self.discriminator.parameters(), adam.d_lr, adam.betas, adam.eps, fused=True
         )
         self.ema = Ema(self.generator, recipe.ema)
+        self._world = world
         self.clamp = self._clamp()
         self.step = self._step(world)
 
     def _clamp(self) -> Sigma0Clamp | None:
         config = self.recipe.penalties.sigma0_clamp
-        return None if config is None else Sigma0Clamp(map_weights(self.generator), config)
+        if config is None:
+            return None
+        return Sigma0Clamp(clamped_weights(self.generator, config.layers), config)
 
     def _step(self, world: World) -> Step:
         recipe, penalties = self.recipe, self.recipe.penalties
@@ -85,7 +89,7 @@ class TrainingState:
             partial(diffaugment, policies=recipe.diffaugment) if recipe.diffaugment else None,
         )
         if not recipe.alternates:
-            return SimultaneousStep(players)
+            return SimultaneousStep(players, constrain_g=self.clamp)
 
         def penalise_d(itr: int, real: Sequence[Inputs]) -> None:
             # Lazily: now and then, at a strength that makes up for it (Karras et al. 2020, B).
@@ -102,6 +106,13 @@ class TrainingState:
             average=world.average_gradients,
             constrain_g=self.clamp,
         )
+
+    def adopt(self, recipe: Recipe) -> None:
+        """Goes on with another recipe, which differs in rates, penalties or steps of D."""
+        self.recipe = recipe
+        self.clamp = self._clamp()
+        self.step = self._step(self._world)
+        self._apply_optimizer_settings()
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on as if nothing had happened."""
@@ -130,8 +141,8 @@ class TrainingState:
             self.ema.module.load_state_dict(state["ema"])
             self.g_optimizer.load_state_dict(state["g_optimizer"])
             self.d_optimizer.load_state_dict(state["d_optimizer"])
-            if self.clamp is not None and state.get("clamp"):
-                self.clamp.load_state_dict(state["clamp"])
+            if self.clamp is not None:
+                self.clamp.load_state_dict(state.get("clamp"))
             torch.set_rng_state(state["rng"]["torch"])
             if torch.cuda.is_available():
                 torch.cuda.set_rng_state_all(state["rng"]["cuda"])

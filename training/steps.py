@@ -85,10 +85,15 @@ class SimultaneousStep:
 
     The generator runs forward once. D sees real and fake in passes of their own, so that its batch
     norm does not mix them.
+
+    Args:
+        players: networks, optimisers, loss, precision.
+        constrain_g: called after every update of G.
     """
 
-    def __init__(self, players: Players) -> None:
+    def __init__(self, players: Players, constrain_g: Callable[[], None] | None = None) -> None:
         self._players = players
+        self._constrain_g = constrain_g
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
         """See `Step`; the one `d_fake` serves G as well."""
@@ -108,6 +113,8 @@ class SimultaneousStep:
         it.g_optimizer.zero_grad(set_to_none=True)
         loss_g.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         it.g_optimizer.step()
+        if self._constrain_g is not None:
+            self._constrain_g()
         return {
             "loss_d": loss_d.detach(),
             "loss_g": loss_g.detach(),

@@ -39,6 +39,14 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class OnCollapse(StrEnum):
+    """What follows a collapse."""
+
+    warn = "warn"
+    stop = "stop"
+    rollback = "rollback"
+
+
 def train(
     recipe: Annotated[
         str, typer.Argument(help="Name of a recipe (dcgan-emnist), or the path of a .yaml file.")
@@ -78,6 +86,15 @@ def train(
         typer.Option("--download", help="Fetch a named data set through torchvision if missing."),
     ] = False,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    on_collapse: Annotated[
+        OnCollapse | None,
+        typer.Option(
+            help="What follows when the monitor says that the run has collapsed: go on, stop and "
+            "keep everything, or go back to the checkpoint from before the first sign, change the "
+            "recipe as monitor.remedies says, and try again.",
+            show_default="stop",
+        ),
+    ] = None,
 ) -> None:
     """Train a recipe.
 
@@ -90,22 +107,25 @@ def train(
     require_training("train")
 
     from training.config import load_recipe, task_of
-    from training.data import dataset_at, load_dataset
+    from training.data import dataset_at, load_dataset, load_held_out
     from training.errors import RunError
     from training.launch import launch, resolve_device
     from training.runlog import read_recipe
 
+    overrides = list(overrides or [])
+    if on_collapse is not None:
+        overrides.append(f"monitor.on_collapse={on_collapse.value}")
     if task_of(recipe) == "classifier":
         if resume:
             raise RunError("--resume: a classifier takes minutes and starts from the beginning")
-        _train_classifier(recipe, data, out, overrides or [], dry_run, download, device)
+        _train_classifier(recipe, data, out, overrides, dry_run, download, device)
         return
-    chosen = load_recipe(recipe, overrides or [])
+    chosen = load_recipe(recipe, overrides)
     if resume:
         if out is None:
             raise RunError("--resume needs --out: the run directory to go on with")
         name = chosen.name
-        chosen = read_recipe(out, overrides or [])
+        chosen = read_recipe(out, overrides)
         if chosen.name != name:
             raise RunError(f"--resume: {out} is a run of {chosen.name!r}, not of {name!r}")
     if not dry_run:
@@ -125,7 +145,13 @@ def train(
             f"training {chosen.name} on {len(images):,} images, {where}; run in {folder}", err=True
         )
     outcome = launch(
-        chosen, images, folder, resume=resume, device=where, command=["ganagerie", *sys.argv[1:]]
+        chosen,
+        images,
+        folder,
+        held_out=load_held_out(chosen.dataset, data, resolution=resolution),
+        resume=resume,
+        device=where,
+        command=["ganagerie", *sys.argv[1:]],
     )
     if not leads:
         return

@@ -10,7 +10,6 @@ import pytest
 from tests.training.conftest import Cli
 from training.classifier import ClassifierRecipe
 from training.config import (
-    DcganConfig,
     Recipe,
     load_as,
     load_recipe,
@@ -18,6 +17,7 @@ from training.config import (
     task_of,
 )
 from training.errors import RecipeError
+from training.network_config import DcganConfig
 
 NAME = "dcgan-emnist"
 KNOWN = ", ".join(recipe_names())

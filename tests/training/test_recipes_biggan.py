@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from training.config import BigGanConfig, BigGanDeepConfig, Recipe, load_recipe
+from training.config import Recipe, load_recipe
+from training.network_config import BigGanConfig, BigGanDeepConfig
 from training.errors import RecipeError
 from training.networks import Subject, build
 

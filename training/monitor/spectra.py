@@ -45,10 +45,14 @@ class Weight:
     parameter: nn.Parameter
     transposed: bool
 
+    def view(self) -> Tensor:
+        """The parameter itself, [out, in, …], without gradients."""
+        value = self.parameter.detach()
+        return value.transpose(0, 1) if self.transposed else value
+
     def matrix(self) -> Tensor:
         """float32 [out, in·kh·kw], without gradients; an embedding is [n_classes, dim]."""
-        value = self.parameter.detach()
-        return (value.transpose(0, 1) if self.transposed else value).flatten(1).float()
+        return self.view().flatten(1).float()
 
 
 def named_weights(network: nn.Module) -> dict[str, Weight]:

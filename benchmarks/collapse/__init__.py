@@ -1,0 +1,1 @@
+"""Runs that are driven into collapse, runs that are not, and how the monitor judges them."""
