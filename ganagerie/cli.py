@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ganagerie.commands import evaluate, generate, publish, serve, train, zoo
+from ganagerie.commands import evaluate, generate, monitor, publish, serve, train, zoo
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
 
@@ -27,6 +27,7 @@ app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)
+app.add_typer(monitor.app, name="monitor")
 app.command("publish", epilog=publish.EXAMPLES)(publish.publish)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 

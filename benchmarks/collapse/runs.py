@@ -80,15 +80,33 @@ RUNS: dict[str, Run] = {
     "dcgan-rates-x10": _steady("dcgan", 1500, "optimizer.g_lr=4e-3", "optimizer.d_lr=4e-3"),
     "dcgan-d-rate-x20": Run("dcgan", (Stage(800), Stage(1500, ("optimizer.d_lr=4e-3",)))),
     "dcgan-d-starved": Run("dcgan", (Stage(800), Stage(1500, ("optimizer.d_lr=2e-6",)))),
-    "dcgan-no-batch-norm": _steady("dcgan", 1500, "network.linear_batch_norm=false", "optimizer.g_lr=1e-3", "optimizer.d_lr=1e-3"),
-    "dcgan-batch-4": _steady("dcgan", 3000, "batch_size=4", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"),
+    "dcgan-no-batch-norm": _steady(
+        "dcgan",
+        1500,
+        "network.linear_batch_norm=false",
+        "optimizer.g_lr=1e-3",
+        "optimizer.d_lr=1e-3",
+    ),
+    "dcgan-batch-4": _steady(
+        "dcgan", 3000, "batch_size=4", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"
+    ),
     "dcgan-init": _steady("dcgan", 1500, "initializer.std=0.2"),
-    "dcgan-momentum": _steady("dcgan", 1500, "optimizer.betas=[0.9,0.999]", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"),
+    "dcgan-momentum": _steady(
+        "dcgan", 1500, "optimizer.betas=[0.9,0.999]", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"
+    ),
     "biggan-1": _steady("biggan", 1500),
     "biggan-g-rate-x10": Run("biggan", (Stage(800), Stage(1500, ("optimizer.g_lr=2e-3",)))),
-    "biggan-no-sn": _steady("biggan", 1500, "network.spectral_norm_g=false", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"),
+    "biggan-no-sn": _steady(
+        "biggan",
+        1500,
+        "network.spectral_norm_g=false",
+        "optimizer.g_lr=2e-3",
+        "optimizer.d_lr=2e-3",
+    ),
     "biggan-labels": Run("biggan", (Stage(1500),), "x", shuffle_labels_at=800),
     "biggan-few": Run("biggan", (Stage(2000),), "x", images=400),
     "biggan-d-starved": Run("biggan", (Stage(800), Stage(1500, ("optimizer.d_lr=1e-6",)))),
-    "biggan-rates": Run("biggan", (Stage(800), Stage(1500, ("optimizer.d_lr=1e-2", "optimizer.g_lr=5e-3")))),
+    "biggan-rates": Run(
+        "biggan", (Stage(800), Stage(1500, ("optimizer.d_lr=1e-2", "optimizer.g_lr=5e-3")))
+    ),
 }
