@@ -11,6 +11,7 @@ from typing import Literal
 
 _WATCHED = (
     "precision=bf16",
+    "epochs=100000",
     "log_every=25",
     "sample_every=400",
     "checkpoint_every=50",
