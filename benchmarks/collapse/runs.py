@@ -50,14 +50,14 @@ class Run:
         base: which small network and recipe.
         stages: in order; overrides of earlier ones hold on.
         driven: how it is driven into collapse, in words; empty for one that should stay healthy.
-        shuffle_labels_at: iteration from which real images come with labels that are not theirs.
+        stuck_at: batches after which the loader gives the same few images for ever.
         images: how many training images it has; None for all.
     """
 
     base: Literal["dcgan", "biggan"]
     stages: tuple[Stage, ...]
     driven: str = ""
-    shuffle_labels_at: int | None = None
+    stuck_at: int | None = None
     images: int | None = None
 
     @property
@@ -76,38 +76,29 @@ def _steady(base: Literal["dcgan", "biggan"], itrs: int, *overrides: str) -> Run
 
 
 RUNS: dict[str, Run] = {
-    "dcgan-1": _steady("dcgan", 1500),
-    "dcgan-g-rate-x10": Run("dcgan", (Stage(800), Stage(1500, ("optimizer.g_lr=2e-3",)))),
-    "dcgan-rates-x10": _steady("dcgan", 1500, "optimizer.g_lr=4e-3", "optimizer.d_lr=4e-3"),
-    "dcgan-d-rate-x20": Run("dcgan", (Stage(800), Stage(1500, ("optimizer.d_lr=4e-3",)))),
-    "dcgan-d-starved": Run("dcgan", (Stage(800), Stage(1500, ("optimizer.d_lr=2e-6",)))),
-    "dcgan-no-batch-norm": _steady(
+    "dcgan-stuck": Run("dcgan", (Stage(1200),), "x", stuck_at=700),
+    "biggan-orthogonal": Run("biggan", (Stage(500), Stage(900, ("penalties.orthogonal=10",)))),
+    "dcgan-clamp": Run(
+        "dcgan", (Stage(700), Stage(1100, ("penalties.sigma0_clamp.sigma_reg=0.7",)))
+    ),
+    "biggan-d-slow": Run("biggan", (Stage(500), Stage(1000, ("optimizer.d_lr=2e-5",)))),
+    "dcgan-few": Run("dcgan", (Stage(1800),), "x", images=200),
+    "biggan-r1": Run("biggan", (Stage(500), Stage(900, ("penalties.r1_gamma=3000",)))),
+    "dcgan-d-rate-x100": Run("dcgan", (Stage(700), Stage(1100, ("optimizer.d_lr=5e-2",)))),
+    "biggan-no-sn-hot": _steady(
+        "biggan", 900, "network.spectral_norm_g=false", "optimizer.g_lr=1e-2", "optimizer.d_lr=1e-2"
+    ),
+    "dcgan-no-bn-hot": Run(
         "dcgan",
-        1500,
-        "network.linear_batch_norm=false",
-        "optimizer.g_lr=1e-3",
-        "optimizer.d_lr=1e-3",
+        (
+            Stage(
+                1200,
+                ("network.linear_batch_norm=false", "optimizer.g_lr=4e-3", "optimizer.d_lr=2e-3"),
+            ),
+        ),
     ),
-    "dcgan-batch-4": _steady(
-        "dcgan", 3000, "batch_size=4", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"
+    "dcgan-momentum-late": Run(
+        "dcgan", (Stage(700), Stage(1100, ("optimizer.betas=[0.95,0.95]", "optimizer.g_lr=5e-3")))
     ),
-    "dcgan-init": _steady("dcgan", 1500, "initializer.std=0.2"),
-    "dcgan-momentum": _steady(
-        "dcgan", 1500, "optimizer.betas=[0.9,0.999]", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"
-    ),
-    "biggan-1": _steady("biggan", 1500),
-    "biggan-g-rate-x10": Run("biggan", (Stage(800), Stage(1500, ("optimizer.g_lr=2e-3",)))),
-    "biggan-no-sn": _steady(
-        "biggan",
-        1500,
-        "network.spectral_norm_g=false",
-        "optimizer.g_lr=2e-3",
-        "optimizer.d_lr=2e-3",
-    ),
-    "biggan-labels": Run("biggan", (Stage(1500),), "x", shuffle_labels_at=800),
-    "biggan-few": Run("biggan", (Stage(2000),), "x", images=400),
-    "biggan-d-starved": Run("biggan", (Stage(800), Stage(1500, ("optimizer.d_lr=1e-6",)))),
-    "biggan-rates": Run(
-        "biggan", (Stage(800), Stage(1500, ("optimizer.d_lr=1e-2", "optimizer.g_lr=5e-3")))
-    ),
+    "dcgan-batch-4": _steady("dcgan", 2500, "batch_size=4"),
 }

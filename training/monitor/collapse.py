@@ -1,9 +1,9 @@
 """From a run's recorded series to a verdict: a pure, streaming function.
 
-Each record speaks through several signals. A signal is weak (seen in healthy runs too), strong
-(seldom), or conclusive. One strong signal, or weak ones of two kinds, that last make a run suspect.
-A conclusive one makes it collapsed, and so do strong ones of two kinds that last; where the distance
-to real images is known it must be one of the two, and then it may be weak. A distance that drifts up
+Each record speaks through several signals. A sign is weak (seen in healthy runs too), strong
+(seldom), or conclusive. A strong one, or weak ones of two kinds, that last make a run suspect. A
+conclusive one makes it collapsed, and so do strong ones of two kinds that last; where the distance
+to real images is known, it must be one of the two, and may then be weak. A distance that drifts up
 for a long time makes a run decaying.
 
 No value is compared with a fixed bound but ratios to the run's own past, because layers differ: in

@@ -215,7 +215,7 @@ class Signals:
         quality = self.quality
         if quality is None or quality.loss < self._bounds.decay:
             return False
-        return quality.slide >= max(self._bounds.decay, 1.0 + 2.0 * quality.noise)
+        return quality.slide >= max(self._bounds.decay, 1.0 + self._bounds.noises * quality.noise)
 
     def decay_reason(self) -> Reason:
         """How far; there is a quality if it decays."""

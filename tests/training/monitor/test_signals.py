@@ -6,50 +6,59 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.monitor.signals import Updates, gradient_norms, nonfinite_share, number, rounded
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2, bias=False))
+class Two(nn.Module):
+    """12 + 4 and 8 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.second(self.first(x))
+        return out
 
 
 def test_gradient_norms_are_of_the_last_backward_pass() -> None:
-    it = network()
+    it = Two()
     assert gradient_norms(it) == {}
     it(torch.ones(5, 3)).sum().backward()
     assert gradient_norms(it) == {
-        name: pytest.approx(it[int(name)].weight.grad.norm().item())  # type: ignore[union-attr]
-        for name in ("0", "1")
+        name: pytest.approx(layer.weight.grad.norm().item())
+        for name, layer in (("first", it.first), ("second", it.second))
+        if layer.weight.grad is not None
     }
+    assert len(gradient_norms(it)) == 2
 
 
 def test_updates_are_relative_to_the_weight() -> None:
-    it, updates = network(), Updates(network())
+    it, updates = Two(), Updates(Two())
     assert updates.read() == {}
     updates = Updates(it)
     updates.remember()
     with torch.no_grad():
-        it[0].weight.mul_(1.25)  # type: ignore[operator]
-    assert updates.read() == {"0": pytest.approx(0.25), "1": 0.0}
+        it.first.weight.mul_(1.25)
+    assert updates.read() == {"first": pytest.approx(0.25), "second": 0.0}
     assert updates.read() == {}
 
 
 def test_updates_of_a_weight_that_is_zero() -> None:
-    it = network()
-    it[0].weight.data.zero_()  # type: ignore[operator, union-attr]
+    it = Two()
+    it.first.weight.data.zero_()
     updates = Updates(it)
     updates.remember()
-    assert updates.read()["0"] == 0.0
+    assert updates.read()["first"] == 0.0
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_share_of_numbers_that_are_none(wrong: float) -> None:
-    it = network()
+    it = Two()
     assert nonfinite_share(it) == 0.0
-    it[1].weight.data[0, 0] = wrong  # type: ignore[index, union-attr]
+    it.second.weight.data[0, 0] = wrong
     assert nonfinite_share(it) == 1 / (12 + 4 + 8)
 
 

@@ -125,7 +125,7 @@ def test_layers_of_one_shape_are_told_apart() -> None:
     network = nn.Sequential(*(nn.Linear(300, 200, bias=False) for _ in range(3)))
     with torch.no_grad():
         for factor, layer in enumerate(network, 1):
-            layer.weight.mul_(factor)  # type: ignore[operator, union-attr]
+            next(layer.parameters()).mul_(factor)
     spectra = Spectra(network)
     found = spectra.tick()
     assert worst_errors(found, spectra.exact())["sigma0"] < 0.01
@@ -139,7 +139,7 @@ def test_a_weight_that_is_not_finite_has_no_values_and_spoils_no_other(wrong: fl
     network = nn.Sequential(*(nn.Linear(300, 200, bias=False) for _ in range(2)), nn.Linear(3, 2))
     spectra = Spectra(network)
     good = spectra.tick()
-    weight = network[0].weight.detach()
+    weight = next(network.parameters()).detach()
     kept = weight.clone()
     weight[5, 7] = wrong
     found = spectra.tick()
@@ -157,7 +157,7 @@ def test_a_resumed_follower_reads_the_very_same_values() -> None:
     first.tick()
     saved = copy.deepcopy(first.state_dict())
     with torch.no_grad():
-        network[0].weight.add_(0.01 * torch.randn(200, 300))  # type: ignore[operator, union-attr]
+        next(network.parameters()).add_(0.01 * torch.randn(200, 300))
     second = Spectra(network)
     second.load_state_dict(saved)
     assert second.tick() == first.tick()
