@@ -31,7 +31,7 @@ _IMAGES = 1024
 Step = Callable[[Draw], object]
 
 
-def _images(recipe: Recipe) -> ImageSet:
+def images(recipe: Recipe) -> ImageSet:
     """Noise of the recipe's size and number of classes."""
     emnist = recipe.dataset == "emnist-balanced"
     channels, side, n_classes = (1, 28, 47) if emnist else (3, 32, 10)
@@ -40,14 +40,14 @@ def _images(recipe: Recipe) -> ImageSet:
     return ImageSet(pixels, torch.arange(_IMAGES) % n_classes, names)
 
 
-def _recipe(name: str, *overrides: str) -> Recipe:
+def small_recipe(name: str, *overrides: str) -> Recipe:
     """With batches that two cores can chew, where the recipe's are too large."""
     smaller = ["batch_size=16", "d_steps=2"] if name == "biggan-cifar10" else []
     return load_recipe(name, [*smaller, *overrides])
 
 
 def _plain(name: str, subject: Subject) -> Step:
-    recipe = _recipe(name, "precision=fp32", "channels_last=false", "fused_resampling=false")
+    recipe = small_recipe(name, "precision=fp32", "channels_last=false", "fused_resampling=false")
     state, loss, adam = TrainingState(recipe, _CPU, subject), LOSSES[recipe.loss], recipe.optimizer
     generator, discriminator = state.generator, state.discriminator
 
@@ -85,8 +85,8 @@ def _images_per_s(step: Step, draws: list[Draw], images: int) -> float:
 
 
 def _measure(name: str, rounds: int) -> None:
-    fp32, bf16 = (_recipe(name, f"precision={p}") for p in ("fp32", "bf16"))
-    data = _images(fp32)
+    fp32, bf16 = (small_recipe(name, f"precision={p}") for p in ("fp32", "bf16"))
+    data = images(fp32)
     subject = subject_of(data)
     steps: dict[str, Step] = {
         "plain": _plain(name, subject),

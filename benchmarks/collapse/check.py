@@ -27,7 +27,7 @@ def main() -> None:
 def table(judged: list[tuple[Recorded, Said]]) -> str:
     """Markdown: a row a run, then the sums."""
     lines = [
-        "| run | driven by | best | final | ended | doubled at | suspect at | collapsed at | lead |",
+        "| run | driven by | best | last | ended | doubled at | suspect at | collapsed at | lead |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for run, said in sorted(judged, key=lambda pair: (pair[0].label, pair[0].name)):

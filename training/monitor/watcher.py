@@ -159,10 +159,14 @@ class CollapseMonitor:
 
 
 def _numbers(scalars: Scalars | None) -> dict[str, float | None]:
-    return {name: number(float(value)) for name, value in (scalars or {}).items()}
+    return {name: number(_plain(value)) for name, value in (scalars or {}).items()}
 
 
 def _finite(losses: Scalars | None) -> bool:
     """Whether all are finite, as far as can be seen without waiting for a GPU."""
     here = [v for v in (losses or {}).values() if not isinstance(v, Tensor) or not v.is_cuda]
-    return all(math.isfinite(float(value)) for value in here)
+    return all(math.isfinite(_plain(value)) for value in here)
+
+
+def _plain(value: float | Tensor) -> float:
+    return float(value.item()) if isinstance(value, Tensor) else float(value)
