@@ -21,6 +21,7 @@ HEALTH_STYLES = {
 
 _LABEL = 12  # characters
 _NAME = 7
+_FAR = 2.0  # times the best distance, from which on bars are full
 _FEWEST_LAYERS = 2  # of each network, however low the terminal
 _LATE_S = 600.0  # without a line a run may be over
 _MOST_REASONS, _MOST_EVENTS = 3, 4
@@ -185,8 +186,11 @@ def _numbers(run: ObservedRun, width: int) -> list[Text]:
 def _quality(label: str, column: Column, real: Column, spark: int) -> Text:
     line = Text(f"{label:<{_LABEL}}", "bold")
     line.append(f"{'now':<{_NAME}} {column.values[-1]:>7.4g} ", "")
-    line.append(f"{sparkline(column.itrs, column.values, spark)}  ", "blue")
-    if lowest := column.lowest():
+    lowest = column.lowest()
+    # The first values are far off, and would hide how the later ones move.
+    shown = [min(value, _FAR * lowest[1]) if lowest else value for value in column.values]
+    line.append(f"{sparkline(column.itrs, shown, spark)}  ", "blue")
+    if lowest:
         line.append(f"best {lowest[1]:.4g} at {lowest[0]:,.0f}")
     if real:
         line.append(f", real {real.values[-1]:.3g}")
@@ -205,7 +209,7 @@ def _cost(run: ObservedRun) -> Text:
 
 def _events(events: list[dict[str, Any]]) -> list[Text]:
     """The newest first."""
-    lines = []
+    lines: list[Text] = []
     for event in events[: -_MOST_EVENTS - 1 : -1]:
         label = "event" if lines else "events"
         lines.append(Text.assemble((f"{label:<{_LABEL}}", "bold"), event_text(event)))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -44,25 +43,22 @@ def watch(path: Path, every_s: float, *, once: bool) -> None:
         console.print(_drawn(run, console))
         return
     console = Console()
-    with _interruptible(), Live(console=console, screen=True, auto_refresh=False) as live:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _show(run, console, every_s)
+    except KeyboardInterrupt:
+        # The screen is the one from before again: what was seen last stays.
+        console.print(final_line(run.verdict), markup=False, highlight=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show(run: ObservedRun, console: Console, every_s: float) -> NoReturn:
+    with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             run.poll()
             live.update(_drawn(run, console), refresh=True)
             time.sleep(every_s)
-    # The screen is the one from before again: what was seen last stays.
-    console.print(final_line(run.verdict), markup=False, highlight=False)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ends quietly what is inside on SIGINT and on SIGTERM."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _drawn(run: ObservedRun, console: Console) -> Group:
