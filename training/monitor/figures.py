@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from training.monitor.history import Column
+from training.monitor.line_names import name_lines
 from training.monitor.panels import Line, Panel, Section
 from training.monitor.verdict import Health
 
@@ -31,9 +32,6 @@ _SIZE = (4.7, 2.9)  # inches
 _MARGINS = {"left": 0.13, "right": 0.715, "bottom": 0.115, "top": 0.88}
 _COLUMNS = 3  # of the PNG
 _DPI = 100
-_MOST_NAMES = 7  # at the right of a panel; the legend has the others
-_NAME_LENGTH = 22
-_NAME_HEIGHT = 0.082  # of a panel
 _MOST_POINTS = 400  # of a line
 _SPAN = 6.0  # ratio of highest to lowest from which an axis is logarithmic
 _FONT = 9.5
@@ -151,7 +149,7 @@ def _draw(axis: Axes, panel: Panel, marks: Marks) -> None:
     _draw_marks(axis, marks)
     if panel.best and (lowest := panel.lines[0].column.lowest()):
         _draw_best(axis, *lowest, marks.span)
-    _name_lines(axis, panel.lines)
+    name_lines(axis, panel.lines)
 
 
 def _draw_line(axis: Axes, line: Line) -> None:
@@ -227,52 +225,6 @@ def _draw_best(axis: Axes, itr: float, value: float, span: tuple[float, float]) 
         ha="left" if early else "right",
         fontsize=7.5,
     )
-
-
-def _name_lines(axis: Axes, lines: Sequence[Line]) -> None:
-    """Names at the right, each beside the end of its line, none over another."""
-    if len(lines) == 1:
-        return  # the title says what it is
-    chosen = sorted(lines, key=lambda line: (not line.bold, -line.column.values[-1]))
-    chosen = chosen[:_MOST_NAMES]
-    ends = axis.transData.transform([(0.0, line.column.values[-1]) for line in chosen])
-    heights = axis.transAxes.inverted().transform(ends)[:, 1].clip(0.0, 1.0)
-    order = np.argsort(heights)
-    places = _apart(heights[order])
-    for at, i in zip(places, order, strict=True):
-        name = chosen[i].name
-        if len(name) > _NAME_LENGTH:
-            name = "…" + name[1 - _NAME_LENGTH :]
-        axis.annotate(
-            name,
-            (1.0, float(heights[i])),
-            xycoords="axes fraction",
-            xytext=(1.045, at),
-            va="center",
-            fontsize=7.8,
-            color=chosen[i].colour,
-            weight="bold" if chosen[i].bold else "normal",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": chosen[i].colour,
-                "linewidth": 0.5,
-                "shrinkA": 0,
-                "shrinkB": 0,
-            },
-        )
-
-
-def _apart(heights: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[float]:
-    """Places at least a name's height apart, near rising `heights`, within the panel."""
-    up: list[float] = []
-    for height in heights:
-        up.append(max(float(height), up[-1] + _NAME_HEIGHT if up else 0.0))
-    down: list[float] = []
-    for height in reversed(heights):
-        down.append(min(float(height), down[-1] - _NAME_HEIGHT if down else 1.0))
-    places = [(a + b) / 2 for a, b in zip(up, reversed(down), strict=True)]
-    shift = max(0.0, places[-1] - 1.0) + min(0.0, places[0])
-    return [place - shift for place in places]
 
 
 def _thinned(column: Column) -> tuple[list[float], list[float]]:

@@ -40,7 +40,7 @@ class Grid:
 
 
 def grids(run: ObservedRun) -> list[Grid]:
-    """The grids nearest to the moments, in time; one that is near several moments comes once.
+    """The grids at the moments, or nearest to them; one of several moments comes once.
 
     Raises:
         RunError: a picture cannot be read.
@@ -65,17 +65,17 @@ def _moments(run: ObservedRun, itrs: Sequence[int]) -> list[tuple[int, str]]:
     moments = [(itrs[0], "first")]
     for key, name in (("proxy_fid", "proxy FID"), ("fid", "FID")):
         if lowest := run.spectra[key].lowest():
-            moments.append((_nearest(itrs, lowest[0]), f"best {name}, at {lowest[0]:,.0f}"))
+            nearest = min(itrs, key=lambda itr: abs(itr - lowest[0]))
+            moments.append((nearest, f"best {name}, at {lowest[0]:,.0f}"))
     fall = _fall(run.changes)
     if fall:
         since = fall[0].since if fall[0].since is not None else fall[0].itr
         if calm := [itr for itr in itrs if itr <= since]:
             moments.append((calm[-1], f"last before the first sign, at {since:,}"))
-        moments.append(
-            (_nearest(itrs, fall[0].itr), f"{fall[0].health.value} from {fall[0].itr:,}")
-        )
-        if fall[-1].health is Health.collapsed and fall[-1] is not fall[0]:
-            moments.append((_nearest(itrs, fall[-1].itr), f"collapsed at {fall[-1].itr:,}"))
+        for verdict in [fall[0], *[v for v in fall[1:] if v.health is Health.collapsed]]:
+            later = [itr for itr in itrs if itr >= verdict.itr]
+            text = f"{verdict.health.value} from {verdict.itr:,}"
+            moments.append((later[0] if later else itrs[-1], text))
     return [*moments, (itrs[-1], "last")]
 
 
@@ -87,10 +87,6 @@ def _fall(changes: Sequence[Verdict]) -> list[Verdict]:
         if verdict.health is Health.collapsed:
             break
     return fall
-
-
-def _nearest(itrs: Sequence[int], itr: float) -> int:
-    return min(itrs, key=lambda at: abs(at - itr))
 
 
 def _grid(itr: int, path: Path, moments: tuple[str, ...]) -> Grid:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.text import Text
 
-from training.monitor.history import GROWTH_TICKS, Column, History
+from training.monitor.history import GROWTH_TICKS, Column
 from training.monitor.observed import ObservedRun
 from training.monitor.sparkline import sparkline
 from training.monitor.verdict import Health, Verdict
@@ -19,6 +20,7 @@ HEALTH_STYLES = {
 }
 """A mark, so that it can be told without colour, and a style."""
 
+_HEADINGS = {"G": "bold cyan", "D": "bold magenta"}
 _LABEL = 12  # characters
 _NAME = 7
 _FAR = 2.0  # times the best distance, from which on bars are full
@@ -41,11 +43,11 @@ def frame(run: ObservedRun, width: int, height: int) -> list[Text]:
     spare = height - len(top) - len(numbers) - 2 * (2 + _FEWEST_LAYERS)
     events = events[: max(1, spare)] if events else []
     rows = (height - len(top) - len(numbers) - len(events) - 5) // 2
-    named = {reason.where for reason in run.verdict.reasons}
-    middle: list[Text] = []
-    for network in ("G", "D"):
-        middle += _layers(run.spectra, network, named, width, max(_FEWEST_LAYERS, rows))
-    blank = [Text()] if len(top) + len(middle) + len(numbers) + len(events) + 2 <= height else []
+    middle = _layers(run, max(_FEWEST_LAYERS, rows), width)
+    room = len(top) + len(middle) + len(numbers) + len(events) + 2 <= height
+    blank = [Text()] if room else []
+    if not middle:
+        return _fitted([*top, *blank, *numbers, *events], width, height)
     return _fitted([*top, *blank, *middle, *blank, *numbers, *events], width, height)
 
 
@@ -105,40 +107,39 @@ def _verdict(run: ObservedRun) -> list[Text]:
     return [line, *reasons]
 
 
-def _layers(spectra: History, network: str, named: set[str], width: int, most: int) -> list[Text]:
-    """The layers whose sigma0 grew most over the newest window, fastest first."""
-    found = []
-    for layer in spectra.below(network):
-        sigma0 = spectra[network, layer, "0"]
-        if sigma0:
-            found.append((sigma0.growth().newest or 1.0, layer, sigma0))
-    if not found:
-        return []
-    found.sort(key=lambda row: -row[0])
-    name_width = min(max(16, *(len(layer) + 2 for _, layer, _ in found)), max(16, width // 3))
+def _layers(run: ObservedRun, most: int, width: int) -> list[Text]:
+    """Of both networks the layers whose sigma0 grew most over the newest window, fastest first."""
+    named = {reason.where for reason in run.verdict.reasons} if run.verdict else set()
+    shown: dict[str, list[tuple[float, str, Column]]] = {}
+    for network in _HEADINGS:
+        columns = [(name, run.spectra[network, name, "0"]) for name in run.spectra.below(network)]
+        grown = [
+            (column.growth().newest or 1.0, name, column) for name, column in columns if column
+        ]
+        shown[network] = sorted(grown, key=lambda layer: -layer[0])[:most]
+    lengths = [len(name) + 2 for layers in shown.values() for _, name, _ in layers]
+    name_width = min(max(18, *lengths), max(18, width // 3)) if lengths else 0
     spark = max(4, (width - name_width - 20) // 2)
-    heading = f"{network}, fastest first"
-    lines = [
-        Text(
-            f"{heading:<{name_width}}{'σ0':>9}{'growth':>8}  {'σ0 so far':<{spark}} growth of σ0",
-            "bold cyan" if network == "G" else "bold magenta",
-        )
-    ]
-    for growth, layer, sigma0 in found[:most]:
-        blamed = f"{network}.{layer}" in named
-        grown = sigma0.growth()
-        name = Text(("! " if blamed else "  ") + layer, "bold red" if blamed else "")
-        name.truncate(name_width, overflow="ellipsis", pad=True)
-        change = f"{growth - 1:+.1%}" if growth < 10 else f"×{growth:.3g}"
-        lines.append(
-            Text.assemble(
-                name,
-                f"{sigma0.values[-1]:>9.4g}{change if grown else _NONE:>8}  ",
-                (f"{sparkline(sigma0.itrs, sigma0.values, spark):<{spark}} ", "blue"),
-                (sparkline(grown.itrs, grown.values, spark), "blue"),
+    lines = []
+    for network, layers in shown.items():
+        if layers:
+            heading = f"{f'{network}, fastest first':<{name_width}}{'σ0':>9}{'growth':>8}  "
+            lines.append(Text(f"{heading}{'σ0 so far':<{spark}} growth of σ0", _HEADINGS[network]))
+        for growth, name, sigma0 in layers:
+            title = (
+                Text(f"! {name}", "bold red") if f"{network}.{name}" in named else Text(f"  {name}")
             )
-        )
+            title.truncate(name_width, overflow="ellipsis", pad=True)
+            lines.append(Text.assemble(title, *_sigma0(growth, sigma0, spark)))
     return lines
+
+
+def _sigma0(growth: float, sigma0: Column, spark: int) -> Iterator[str | tuple[str, str]]:
+    grown = sigma0.growth()
+    change = f"{growth - 1:+.1%}" if growth < 10 else f"×{growth:.3g}"
+    yield f"{sigma0.values[-1]:>9.4g}{change if grown else _NONE:>8}  "
+    yield f"{sparkline(sigma0.itrs, sigma0.values, spark):<{spark}} ", "blue"
+    yield sparkline(grown.itrs, grown.values, spark), "blue"
 
 
 def _numbers(run: ObservedRun, width: int) -> list[Text]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,7 +18,7 @@ from training.monitor.observed import ObservedRun
 from training.monitor.screen import final_line, frame
 from training.monitor.sparkline import ASCII
 
-_PLAIN_SIZE = (100, 40)  # of a frame that goes to no terminal, unless COLUMNS and LINES say so
+_PLAIN_SIZE = {"COLUMNS": ("width", 100), "LINES": ("height", 40)}
 
 
 def watch(path: Path, every_s: float, *, once: bool) -> None:
@@ -38,8 +39,7 @@ def watch(path: Path, every_s: float, *, once: bool) -> None:
         run.poll()
         if run.verdict is None:
             raise RunError(f"{path}: nothing has been recorded yet")
-        width, height = _PLAIN_SIZE
-        console = Console() if sys.stdout.isatty() else Console(width=width, height=height)
+        console = Console() if sys.stdout.isatty() else Console(**_plain_size())
         console.print(_drawn(run, console))
         return
     console = Console()
@@ -59,6 +59,11 @@ def _show(run: ObservedRun, console: Console, every_s: float) -> NoReturn:
             run.poll()
             live.update(_drawn(run, console), refresh=True)
             time.sleep(every_s)
+
+
+def _plain_size() -> dict[str, Any]:
+    """Of a frame that goes to no terminal; rich looks into the environment by itself."""
+    return dict(size for name, size in _PLAIN_SIZE.items() if name not in os.environ)
 
 
 def _drawn(run: ObservedRun, console: Console) -> Group:
