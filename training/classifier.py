@@ -167,7 +167,8 @@ def load_classifier(path: Path) -> TrainedClassifier:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         names = tuple(str(name) for name in state["class_names"])
-        network = Classifier(len(names))
+        with torch.random.fork_rng(devices=[]):  # a run that loads one keeps its random state
+            network = Classifier(len(names))
         network.load_state_dict(state["weights"])
         return TrainedClassifier(
             network.requires_grad_(False).eval(),

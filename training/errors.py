@@ -5,8 +5,8 @@
         ├── RecipeError       a recipe that does not exist, or a value in it that cannot be
         ├── DatasetError      data that is missing or not what it should be
         ├── RunError          a run directory that cannot be used
-        ├── DivergedError     a loss that is no longer a finite number
         └── CollapsedError    a run that is not worth going on with
+            └── DivergedError a loss or a weight that is no longer a finite number
 
 The root is in `zoo/errors.py`.
 """
@@ -32,9 +32,9 @@ class RunError(TrainingError):
     """A run directory that cannot be used."""
 
 
-class DivergedError(TrainingError):
-    """A loss that is no longer a finite number."""
-
-
 class CollapsedError(TrainingError):
     """A run that is not worth going on with: it has collapsed."""
+
+
+class DivergedError(CollapsedError):
+    """A loss or a weight that is no longer a finite number."""

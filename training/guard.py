@@ -13,7 +13,7 @@ from torch import Tensor
 from training import checkpoint
 from training.classifier import load_classifier
 from training.data import Images
-from training.errors import RecipeError
+from training.errors import CollapsedError, DivergedError, RecipeError
 from training.metrics.features import find_classifier
 from training.monitor.config import MonitorConfig
 from training.monitor.look import FEWEST_IMAGES, Look
@@ -90,7 +90,9 @@ class Guard:
 
     def action(self) -> Action:
         """What the newest verdict leads to."""
-        if not self.monitor.collapsed or self._config.on_collapse == "warn":
+        if not self.monitor.collapsed:
+            return Action.go_on
+        if self._config.on_collapse == "warn" and not self._diverged:
             return Action.go_on
         back = self._before_suspicion() is not None and self._rollbacks < self._config.max_rollbacks
         if self._config.on_collapse == "rollback" and back:
@@ -102,17 +104,24 @@ class Guard:
 
         The newest one from before a suspicion stays, and so does the best one by proxy FID.
         """
-        if any(self.monitor.record.get("nonfinite", {}).values()):
+        if not self.monitor.finite():
             return
+        best = self._is_best()  # noted before it is saved, so that a resumed run knows
         state = self._state.state_dict() | {"monitor": self.state_dict()}
         folder, keep = self._log.checkpoints, self._state.recipe.keep_checkpoints
         path = checkpoint.save(folder, self._state.itr, state, keep, self._before_suspicion())
-        quality = self.monitor.record.get(_QUALITY)
-        if quality is None or self.monitor.record["itr"] != self._state.itr:
-            return
-        if quality < self._best and self.monitor.verdict.health is Health.healthy:
-            self._best = quality
+        if best:
             checkpoint.keep_as_best(path)
+
+    def _is_best(self) -> bool:
+        record = self.monitor.record
+        quality = record.get(_QUALITY) if record.get("itr") == self._state.itr else None
+        if quality is None or self.monitor.verdict.health is not Health.healthy:
+            return False
+        if quality >= self._best:
+            return False
+        self._best = quality
+        return True
 
     def roll_back(self) -> int:
         """Prepares the checkpoint from before the suspicion to be gone on with.
@@ -143,17 +152,23 @@ class Guard:
         self._log.roll_back(itr, recipe)
         return itr
 
-    def give_up(self) -> str:
+    @property
+    def _diverged(self) -> bool:
+        return any(reason.signal == "nonfinite" for reason in self.monitor.verdict.reasons)
+
+    def give_up(self) -> CollapsedError:
         """Sets aside checkpoints from after the first sign; says where the run can go on."""
         verdict, path = self.monitor.verdict, self._before_suspicion()
         if verdict.since is not None:
             checkpoint.set_aside(self._log.checkpoints, verdict.since + 1)
         self._log.event({**verdict.to_record(), "event": "stop"})
         reasons = "; ".join(map(str, verdict.reasons))
-        return (
-            f"iteration {verdict.itr:,}: the run has collapsed: {reasons}. "
-            + (f"Kept from before it: {path}. " if path else "No checkpoint is from before it. ")
-            + "Go on from there with --resume, and --on-collapse rollback, warn, or another --set"
+        kept = f"{path} is from before it" if path else "no checkpoint is from before it"
+        kind = DivergedError if self._diverged else CollapsedError
+        return kind(
+            f"iteration {verdict.itr}: the run has collapsed: {reasons}. Nothing was saved since; "
+            f"{kept}. Go on from there with --resume, and --on-collapse rollback or --set "
+            "optimizer.g_lr=1e-4"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def train(
             itr = world.highest(itr, device)  # and nobody reads before it is written
             restore(state, checkpoint.load(checkpoint.at(checkpoints, itr)), record)
     if action is Action.give_up:
-        raise CollapsedError(record.guard.give_up() if record else "the run has collapsed")
+        raise record.guard.give_up() if record else CollapsedError("the run has collapsed")
 
 
 def restore(state: TrainingState, saved: dict[str, Any], record: Record | None) -> None:
@@ -104,10 +104,7 @@ def _train_on(
 
         # Read once: a signal after this line counts next time round.
         action = Action.stop if stop.requested else Action.go_on
-        saving = state.itr % recipe.checkpoint_every == 0 or state.itr == total
-        logging = state.itr % recipe.log_every == 0 or saving
-        if logging or saving:
-            outcome = world.average(outcome)
+        saving = state.itr % recipe.checkpoint_every == 0
         if record is not None:
             images_seen = state.itr * source.images_per_itr
             verdict = record.guard.observe(outcome, images_seen, look=saving)
@@ -117,13 +114,17 @@ def _train_on(
         if action > Action.stop:
             return action  # before anything is written over what is good
         stopping = action is Action.stop
+        last = stopping or state.itr == total
+        logging = last or state.itr % recipe.log_every == 0
+        if logging:
+            outcome = world.average(outcome)
         if record is not None:
             meter.add()
-            if logging or stopping:
+            if logging:
                 record.metrics(_metrics(state.itr, source, outcome, meter))
-            if state.itr % recipe.sample_every == 0 or state.itr == total or stopping:
+            if last or state.itr % recipe.sample_every == 0:
                 record.log.samples(state.itr, _sample(state, source, grid), _COLUMNS)
-            if saving or stopping:
+            if last or saving:
                 record.guard.save()
         if stopping:
             return action

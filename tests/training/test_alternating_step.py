@@ -244,7 +244,8 @@ def test_a_clamped_run_resumes_to_the_very_same_weights() -> None:
             "network dcgan updates D and G once each on the same fakes: d_steps must stay 1",
         ),
         ("accumulations=2", "accumulations must stay 1"),
-        ("penalties.orthogonal=1e-4", "penalties must stay"),
+        ("penalties.orthogonal=1e-4", "network dcgan takes no penalty but penalties.sigma0_clamp"),
+        ("penalties.r1_gamma=1", "network dcgan takes no penalty but penalties.sigma0_clamp"),
     ],
 )
 def test_dcgan_refuses_what_only_alternating_updates_have(override: str, message: str) -> None:

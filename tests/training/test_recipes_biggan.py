@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from training.config import Recipe, load_recipe
-from training.network_config import BigGanConfig, BigGanDeepConfig
 from training.errors import RecipeError
+from training.network_config import BigGanConfig, BigGanDeepConfig
 from training.networks import Subject, build
 
 EMNIST = Subject(tuple("abcdefg"), 1)

@@ -107,7 +107,7 @@ def test_rhythm(cli: Cli, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert itrs(run) == [4, 8, 11]
     assert sorted(int(p.stem) for p in run.glob("samples/*.png")) == [3, 6, 9, 11]
-    assert sorted(int(p.stem[4:]) for p in run.glob("checkpoints/*.pt")) == [5, 10, 11]
+    assert sorted(int(p.stem[4:]) for p in run.glob("checkpoints/itr-*.pt")) == [5, 10, 11]
 
 
 @pytest.mark.usefixtures("few_images")

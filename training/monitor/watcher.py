@@ -128,6 +128,10 @@ class CollapseMonitor:
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self.record) + "\n")
 
+    def finite(self) -> bool:
+        """Whether all weights and buffers are finite numbers."""
+        return not any(map(nonfinite_share, self._networks.values()))
+
     @property
     def collapsed(self) -> bool:
         """Whether the newest verdict is `collapsed`."""
