@@ -35,7 +35,8 @@ _DPI = 100
 _MOST_POINTS = 400  # of a line
 _SPAN = 6.0  # ratio of highest to lowest from which an axis is logarithmic
 _FONT = 9.5
-_FAINT = 0.55
+_FAINT = 0.75
+_NARROWEST = 0.012  # of a panel: a verdict of the last moment is seen too
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "ganagerie",  # the same figure is the same file
@@ -198,6 +199,7 @@ def _draw_marks(axis: Axes, marks: Marks) -> None:
     first, last = marks.span
     top = axis.get_xaxis_transform()
     for start, end, health in marks.bands:
+        start = min(start, last - _NARROWEST * (last - first))
         axis.axvspan(start, end, color=BAND_COLOURS[health], linewidth=0, zorder=0)
         if end - start > 0.16 * (last - first):  # narrower ones have no room for a word
             axis.text(
@@ -209,9 +211,11 @@ def _draw_marks(axis: Axes, marks: Marks) -> None:
                 fontsize=6.5,
                 color="0.35",
             )
-    for number, itr in enumerate(marks.rollbacks, 1):
+    for itr in dict.fromkeys(marks.rollbacks):
+        numbers = [str(n) for n, other in enumerate(marks.rollbacks, 1) if other == itr]
         axis.axvline(itr, color="0.25", linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
-        axis.text(itr, 0.02, f" ↶{number}", transform=top, fontsize=7, color="0.25", clip_on=True)
+        text = f" ↶{','.join(numbers)}"
+        axis.text(itr, 0.02, text, transform=top, fontsize=7, color="0.25", clip_on=True)
 
 
 def _draw_best(axis: Axes, itr: float, value: float, span: tuple[float, float]) -> None:
@@ -224,6 +228,8 @@ def _draw_best(axis: Axes, itr: float, value: float, span: tuple[float, float]) 
         textcoords="offset points",
         ha="left" if early else "right",
         fontsize=7.5,
+        zorder=4,
+        bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.8},
     )
 
 

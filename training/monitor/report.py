@@ -69,11 +69,13 @@ def write_report(path: Path, out: Path | None = None) -> tuple[Path, Path]:
     if run.spectra.rows < _FEWEST_ROWS:
         passed_over = f", {run.unreadable} cannot be read" if run.unreadable else ""
         raise RunError(
-            f"{path}: {run.spectra.rows} usable rows{passed_over}; a report needs "
-            f"{_FEWEST_ROWS} or more"
+            f"{path}: {run.spectra.rows} usable row{'' if run.spectra.rows == 1 else 's'}"
+            f"{passed_over}; a report needs {_FEWEST_ROWS} or more"
         )
     abandoned, rollbacks = _abandoned(run)
     sections, marks = Panels(run, abandoned).sections(), _marks(run, rollbacks)
+    if not sections:
+        raise RunError(f"{path}: its rows have an iteration and nothing that could be drawn")
     title = f"{run.name}: {run.verdict.health.value}" if run.verdict else run.name
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(title), body="\n".join(_body(run, sections, marks))

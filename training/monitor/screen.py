@@ -24,7 +24,7 @@ _HEADINGS = {"G": "bold cyan", "D": "bold magenta"}
 _LABEL = 12  # characters
 _NAME = 7
 _FAR = 2.0  # times the best distance, from which on bars are full
-_FEWEST_LAYERS = 2  # of each network, however low the terminal
+_FEWEST_LAYERS = 3  # of each network, however low the terminal
 _LATE_S = 600.0  # without a line a run may be over
 _MOST_REASONS, _MOST_EVENTS = 3, 4
 _NONE = "–"  # noqa: RUF001  an en dash is meant
@@ -180,7 +180,8 @@ def _numbers(run: ObservedRun, width: int) -> list[Text]:
     if spectra["monitor_s"]:
         lines.append(_cost(run))
     if run.unreadable:
-        lines.append(Text(f"{run.unreadable:,} unreadable rows passed over", "yellow"))
+        rows = "row" if run.unreadable == 1 else "rows"
+        lines.append(Text(f"{run.unreadable:,} unreadable {rows} passed over", "yellow"))
     return lines
 
 
@@ -212,7 +213,7 @@ def _events(events: list[dict[str, Any]]) -> list[Text]:
     """The newest first."""
     lines: list[Text] = []
     for event in events[: -_MOST_EVENTS - 1 : -1]:
-        label = "event" if lines else "events"
+        label = "" if lines else "events"
         lines.append(Text.assemble((f"{label:<{_LABEL}}", "bold"), event_text(event)))
     return lines
 
