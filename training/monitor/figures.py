@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,11 @@ _COLUMNS = 3  # of the PNG
 _DPI = 100
 _MOST_POINTS = 400  # of a line
 _SPAN = 6.0  # ratio of highest to lowest from which an axis is logarithmic
+_MANY = 20_000  # iterations, from which on an axis counts in thousands
 _FONT = 9.5
 _FAINT = 0.75
 _NARROWEST = 0.012  # of a panel: a verdict of the last moment is seen too
+_DECIMALS = re.compile(r"(\.\d{2})\d+")  # of points: more than anybody sees
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "ganagerie",  # the same figure is the same file
@@ -74,7 +77,8 @@ def svg(panel: Panel, marks: Marks) -> str:
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
-    return text[text.index("<svg") :].strip()
+    text = text[text.index("<svg") :].strip()
+    return re.sub(r' d="[^"]*"', lambda path: _DECIMALS.sub(r"\1", path[0]), text)
 
 
 def save_png(path: Path, title: str, sections: Sequence[Section], marks: Marks) -> None:
@@ -146,7 +150,10 @@ def _draw(axis: Axes, panel: Panel, marks: Marks) -> None:
     first, last = marks.span
     axis.set_xlim(first, last if last > first else first + 1)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda itr, _: f"{itr:,.0f}"))
+    thousands = last >= _MANY
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda itr, _: f"{itr / 1000:,g}k" if thousands else f"{itr:,.0f}")
+    )
     _draw_marks(axis, marks)
     if panel.best and (lowest := panel.lines[0].column.lowest()):
         _draw_best(axis, *lowest, marks.span)

@@ -47,6 +47,11 @@ class Column:
                 grown.values.append(value / before)
         return grown
 
+    def newest_growth(self) -> float | None:
+        """The last value of `growth`, without the others; None where there is none."""
+        tail = slice(-GROWTH_TICKS - 1, None)
+        return Column(self.itrs[tail], self.values[tail]).growth().newest
+
     def after(self, itr: float) -> Column:
         """The part from the last reading up to `itr` on, so that a line begins where it left."""
         start = max(0, sum(at <= itr for at in self.itrs) - 1)

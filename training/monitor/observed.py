@@ -125,6 +125,13 @@ class ObservedRun:
         return isinstance(note, dict) and bool(note.get("finished"))
 
     @property
+    def stopped(self) -> bool:
+        """Whether the monitor ended the run, and nobody has gone on with it."""
+        newest = self.events[-1] if self.events else {}
+        itr = newest.get("itr")
+        return newest.get("event") == "stop" and isinstance(itr, int) and itr >= self.itr
+
+    @property
     def written_s_ago(self) -> float | None:
         """Seconds since a series was last written to; None where there is none."""
         followed = [self._spectra, self._metrics]

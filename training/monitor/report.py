@@ -131,7 +131,10 @@ def _body(run: ObservedRun, sections: Sequence[Section], marks: Marks) -> Iterat
     yield from _legend(marks)
     for section in sections:
         yield f"<h2>{escape(section.title)}</h2>"
-        drawn = (f"<figure>{svg(panel, marks)}</figure>" for panel in section.panels)
+        drawn = (
+            f'<figure role="img" aria-label="{escape(panel.title)}">{svg(panel, marks)}</figure>'
+            for panel in section.panels
+        )
         yield f'<div class="panels">{"".join(drawn)}</div>'
         if section.layers:
             names = (
@@ -182,7 +185,7 @@ def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:
             value = value.get(part) if isinstance(value, dict) else None
         if isinstance(value, dict):
             value = ", ".join(f"{name} {what}" for name, what in value.items())
-        if value in (None, 0.0, []) and key != "seed":
+        if value is None or (value in (0.0, []) and key != "seed"):
             continue
         yield label, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 

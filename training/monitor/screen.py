@@ -62,6 +62,8 @@ def _title(run: ObservedRun, width: int) -> Text:
     age = run.written_s_ago
     if run.finished:
         state = Text("finished", "green")
+    elif run.stopped:
+        state = Text("stopped", "red")
     elif age is None:
         state = Text("nothing written yet", "yellow")
     else:
@@ -82,7 +84,7 @@ def _progress(run: ObservedRun, width: int) -> Text:
         return Text("  ".join([f"iteration {itr:,}", *words]))
     share = min(1.0, itr / total) if total else 1.0
     seen = run.metrics["images_seen"].newest
-    if rate and seen and itr and not run.finished and itr < total:
+    if rate and seen and itr and not run.stopped and itr < total:
         words.append(
             f"{_duration((total - itr) * seen / run.metrics['images_seen'].itrs[-1] / rate)} left"
         )
@@ -114,7 +116,7 @@ def _layers(run: ObservedRun, most: int, width: int) -> list[Text]:
     for network in _HEADINGS:
         columns = [(name, run.spectra[network, name, "0"]) for name in run.spectra.below(network)]
         grown = [
-            (column.growth().newest or 1.0, name, column) for name, column in columns if column
+            (column.newest_growth() or 1.0, name, column) for name, column in columns if column
         ]
         shown[network] = sorted(grown, key=lambda layer: -layer[0])[:most]
     lengths = [len(name) + 2 for layers in shown.values() for _, name, _ in layers]
@@ -152,7 +154,7 @@ def _numbers(run: ObservedRun, width: int) -> list[Text]:
         known = [(name, column, form) for name, column, form in shown if column]
         if not known:
             return
-        line = Text(f"{label:<{_LABEL}}", "bold")
+        line = Text.assemble((f"{label:<{_LABEL}}", "bold"))
         for name, column, form in known:
             value = f"{column.values[-1]:{form}}"
             if not bars:
@@ -186,7 +188,7 @@ def _numbers(run: ObservedRun, width: int) -> list[Text]:
 
 
 def _quality(label: str, column: Column, real: Column, spark: int) -> Text:
-    line = Text(f"{label:<{_LABEL}}", "bold")
+    line = Text.assemble((f"{label:<{_LABEL}}", "bold"))
     line.append(f"{'now':<{_NAME}} {column.values[-1]:>7.4g} ", "")
     lowest = column.lowest()
     # The first values are far off, and would hide how the later ones move.
@@ -201,7 +203,7 @@ def _quality(label: str, column: Column, real: Column, spark: int) -> Text:
 
 def _cost(run: ObservedRun) -> Text:
     ticks = run.spectra["monitor_s"]
-    line = Text(f"{'monitor':<{_LABEL}}", "bold")
+    line = Text.assemble((f"{'monitor':<{_LABEL}}", "bold"))
     line.append(f"{1e3 * sum(ticks.values) / len(ticks.values):.3g} ms a tick", "")
     if (share := run.monitor_share) is not None:
         line.append(f", {share:.2%} of the time", "")

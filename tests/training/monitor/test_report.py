@@ -213,6 +213,8 @@ def test_csv_of_somebody(cli: Cli, tmp_path: Path) -> None:
     titles = ("FID", "Inception score", "Losses", "σ₀ of G")
     assert all(title in page.texts for title in titles)
     assert not {"σ₁ of G", "σ₀ of D", "Means of D's logits"} & set(page.texts)
+    assert any(re.fullmatch(r"\d+k", text) for text in page.texts)
+    assert "seed" not in page.texts
     assert page.fact("best FID") == "71 at 29,000"
     assert page.fact("rows passed over") == "1"
     assert page.texts[0] == "their<run>.csv: " + page.texts[2]

@@ -102,6 +102,15 @@ def test_events_are_shown_newest_first(cli: Cli, tmp_path: Path) -> None:
     assert shown[at + 1].strip() == "iteration 1,000: stop"
 
 
+@pytest.mark.parametrize(("itr", "stopped"), [(1000, True), (999, False)])
+def test_run_that_the_monitor_ended(cli: Cli, tmp_path: Path, itr: int, stopped: bool) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "events.jsonl").write_text(lines([{"itr": itr, "event": "stop"}]))
+    shown = frame(cli, run)
+    assert shown[0].endswith(" stopped") == stopped
+    assert ("left" in shown[1]) != stopped
+
+
 def test_finished_run(cli: Cli, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", last=2000)
     (run / "provenance.json").write_text(json.dumps({"finished": "2026-01-01T00:00:00+00:00"}))
