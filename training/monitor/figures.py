@@ -25,7 +25,7 @@ from training.monitor.verdict import Health
 BAND_COLOURS = {
     Health.suspect: "#fff0b3",
     Health.decaying: "#ffd9a8",
-    Health.collapsed: "#ffc9c9",
+    Health.collapsed: "#ffd9d9",
 }
 """Behind the lines; a healthy run has none."""
 

@@ -161,7 +161,7 @@ def test_verdict_is_told_and_drawn(
     assert "<linear>" not in page.source
     assert {"suspect", "collapsed"} <= set(page.texts)
     # Behind each of the panels: a band of either, though the last one has no length yet.
-    for colour in ("#fff0b3", "#ffc9c9"):
+    for colour in ("#fff0b3", "#ffd9d9"):
         assert page.source.count(f"fill: {colour}") == page.source.count("<svg")
     story = page.texts[page.texts.index("What happened") :]
     assert [text for text in story if text[0].isdecimal()] == ["50", "600", "1,000"]
