@@ -34,31 +34,31 @@ from training.steps import Inputs
 
 TRUTH = "truth.csv"
 _SAMPLES, _REAL, _BATCH = 1000, 2000, 125
+_STUCK = 16  # images that a stuck loader gives
 _FRESH = 2**60  # iterations of the noise of fresh samples begin here
 
 
 @dataclass
-class Mislabelled:
-    """Images whose labels are permuted once so many batches were drawn."""
+class StuckLoader:
+    """Images from a loader that gives its first batch again and again once it has given so many."""
 
     original: ImageSet
     after_batches: int
 
     def __post_init__(self) -> None:
-        self.labels, self.class_names = self.original.labels, self.original.class_names
+        self.labels, self.class_names = self.original.labels.clone(), self.original.class_names
         self.channels, self.resolution = self.original.channels, self.original.resolution
-        self._drawn = 0
+        self._batches = 0
 
     def __len__(self) -> int:
         return len(self.original)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Images at `indices`; counts the training's batches by the way."""
-        self._drawn += 1
-        if self._drawn == self.after_batches:
-            order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(0))
-            self.labels = self.original.labels[order]
-        return self.original.batch(indices)
+        """Images at `indices`, or others."""
+        self._batches += 1
+        if self._batches <= self.after_batches:
+            return self.original.batch(indices)
+        return self.original.batch(torch.arange(len(indices)) % _STUCK)
 
 
 def main() -> None:
@@ -117,10 +117,7 @@ def _images(run: Run, images: ImageSet) -> Images:
         chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
         chosen = chosen[: run.images]
         images = ImageSet(images.images[chosen], images.labels[chosen], images.class_names)
-    if run.shuffle_labels_at is not None:
-        recipe = load_recipe(run.recipe, run.overrides(0))
-        return Mislabelled(images, run.shuffle_labels_at * recipe.d_steps)
-    return images
+    return images if run.stuck_at is None else StuckLoader(images, run.stuck_at)
 
 
 @torch.no_grad()

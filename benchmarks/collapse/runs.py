@@ -11,6 +11,7 @@ from typing import Literal
 
 _WATCHED = (
     "precision=bf16",
+    "epochs=100000",
     "log_every=25",
     "sample_every=400",
     "checkpoint_every=50",
@@ -24,11 +25,18 @@ _WATCHED = (
 )
 _DCGAN = (
     "dcgan-emnist",
-    ("network.channels=[64,32,16]", "network.linear_features=256", "batch_size=64", *_WATCHED),
+    (
+        *("network.channels=[64,32,16]", "network.linear_features=256", "batch_size=64"),
+        *("initializer.std=0.05", "optimizer.g_lr=1e-3", "optimizer.d_lr=5e-4"),
+        *_WATCHED,
+    ),
 )
 _BIGGAN = (
     "biggan-emnist",
-    ("network.ch=12", "network.z_dim=30", "network.shared_dim=32", "batch_size=32", *_WATCHED),
+    (
+        *("network.ch=8", "network.z_dim=30", "network.shared_dim=32", "batch_size=32"),
+        *("d_steps=1", *_WATCHED),
+    ),
 )
 _BASES = {"dcgan": _DCGAN, "biggan": _BIGGAN}
 
@@ -49,14 +57,14 @@ class Run:
         base: which small network and recipe.
         stages: in order; overrides of earlier ones hold on.
         driven: how it is driven into collapse, in words; empty for one that should stay healthy.
-        shuffle_labels_at: iteration from which real images come with labels that are not theirs.
+        stuck_at: batches after which the loader gives the same few images for ever.
         images: how many training images it has; None for all.
     """
 
     base: Literal["dcgan", "biggan"]
     stages: tuple[Stage, ...]
     driven: str = ""
-    shuffle_labels_at: int | None = None
+    stuck_at: int | None = None
     images: int | None = None
 
     @property
@@ -70,43 +78,64 @@ class Run:
         return [*_BASES[self.base][1], *own, f"max_itr={self.stages[stage].until_itr}"]
 
 
-def _steady(base: Literal["dcgan", "biggan"], itrs: int, *overrides: str) -> Run:
-    return Run(base, (Stage(itrs, overrides),))
+_Base = Literal["dcgan", "biggan"]
+_LEARNED = {"dcgan": 700, "biggan": 450}  # iterations after which a healthy run makes characters
+_END = {"dcgan": 1200, "biggan": 900}
+
+
+def _healthy(base: _Base, seed: int, *overrides: str) -> Run:
+    return Run(base, (Stage(_END[base], (f"seed={seed}", *overrides)),))
+
+
+def _late(base: _Base, seed: int, driven: str, *overrides: str) -> Run:
+    """Healthy until it has learned, then with other settings."""
+    stages = (Stage(_LEARNED[base], (f"seed={seed}",)), Stage(_END[base], overrides))
+    return Run(base, stages, driven)
+
+
+def _early(base: _Base, seed: int, driven: str, *overrides: str) -> Run:
+    return Run(base, (Stage(_END[base], (f"seed={seed}", *overrides)),), driven)
 
 
 RUNS: dict[str, Run] = {
-    "dcgan-1": _steady("dcgan", 1500),
-    "dcgan-g-rate-x10": Run("dcgan", (Stage(800), Stage(1500, ("optimizer.g_lr=2e-3",)))),
-    "dcgan-rates-x10": _steady("dcgan", 1500, "optimizer.g_lr=4e-3", "optimizer.d_lr=4e-3"),
-    "dcgan-d-rate-x20": Run("dcgan", (Stage(800), Stage(1500, ("optimizer.d_lr=4e-3",)))),
-    "dcgan-d-starved": Run("dcgan", (Stage(800), Stage(1500, ("optimizer.d_lr=2e-6",)))),
-    "dcgan-no-batch-norm": _steady(
-        "dcgan",
-        1500,
-        "network.linear_batch_norm=false",
-        "optimizer.g_lr=1e-3",
-        "optimizer.d_lr=1e-3",
+    "dcgan-d-starved": _late("dcgan", 11, "D's rate falls to 1e-6", "optimizer.d_lr=1e-6"),
+    "biggan-d-starved": _late("biggan", 12, "D's rate falls to 1e-6", "optimizer.d_lr=1e-6"),
+    "dcgan-d-slow": _late("dcgan", 13, "D's rate falls to a 20th", "optimizer.d_lr=2.5e-5"),
+    "biggan-orthogonal": _late(
+        "biggan", 14, "orthogonal penalty 1e5 times too strong", "penalties.orthogonal=10"
     ),
-    "dcgan-batch-4": _steady(
-        "dcgan", 3000, "batch_size=4", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"
+    "dcgan-stuck-loader": Run(
+        *("dcgan", (Stage(1200, ("seed=15",)),), "the loader repeats 16 images"), stuck_at=700
     ),
-    "dcgan-init": _steady("dcgan", 1500, "initializer.std=0.2"),
-    "dcgan-momentum": _steady(
-        "dcgan", 1500, "optimizer.betas=[0.9,0.999]", "optimizer.g_lr=2e-3", "optimizer.d_lr=2e-3"
+    "biggan-d-slow": _late("biggan", 16, "D's rate falls to a 20th", "optimizer.d_lr=2e-5"),
+    "dcgan-clamp": _late(
+        *("dcgan", 17, "sigma0 of G clamped far too low"), "penalties.sigma0_clamp.sigma_reg=0.7"
     ),
-    "biggan-1": _steady("biggan", 1500),
-    "biggan-g-rate-x10": Run("biggan", (Stage(800), Stage(1500, ("optimizer.g_lr=2e-3",)))),
-    "biggan-no-sn": _steady(
-        "biggan",
-        1500,
-        "network.spectral_norm_g=false",
-        "optimizer.g_lr=2e-3",
-        "optimizer.d_lr=2e-3",
+    "biggan-r1": _late("biggan", 18, "R1 far too strong", "penalties.r1_gamma=3000"),
+    "dcgan-d-rate-x100": _late("dcgan", 19, "D's rate 100 times higher", "optimizer.d_lr=5e-2"),
+    "biggan-hot": _early(
+        *("biggan", 20, "no spectral norm in G, high rates", "network.spectral_norm_g=false"),
+        *("optimizer.g_lr=1e-2", "optimizer.d_lr=1e-2"),
     ),
-    "biggan-labels": Run("biggan", (Stage(1500),), "x", shuffle_labels_at=800),
-    "biggan-few": Run("biggan", (Stage(2000),), "x", images=400),
-    "biggan-d-starved": Run("biggan", (Stage(800), Stage(1500, ("optimizer.d_lr=1e-6",)))),
-    "biggan-rates": Run(
-        "biggan", (Stage(800), Stage(1500, ("optimizer.d_lr=1e-2", "optimizer.g_lr=5e-3")))
+    "dcgan-momentum": _late(
+        *("dcgan", 21, "momentum 0.95, G's rate 5 times higher"),
+        *("optimizer.betas=[0.95,0.95]", "optimizer.g_lr=5e-3"),
     ),
+    "biggan-g-rate-x100": _late("biggan", 22, "G's rate 100 times higher", "optimizer.g_lr=2e-2"),
+    "dcgan-rates-x50": _late(
+        *("dcgan", 23, "both rates 50 times higher"),
+        *("optimizer.g_lr=5e-2", "optimizer.d_lr=2.5e-2"),
+    ),
+    "dcgan-few-images": Run(
+        *("dcgan", (Stage(1600, ("seed=24",)),), "200 training images"), images=200
+    ),
+    "dcgan-31": _healthy("dcgan", 31),
+    "biggan-32": _healthy("biggan", 32),
+    "dcgan-33": _healthy("dcgan", 33, "batch_size=32"),
+    "biggan-34": _healthy("biggan", 34, "network.spectral_norm_g=false", "optimizer.g_lr=5e-4"),
+    "dcgan-35": _healthy("dcgan", 35, "network.linear_batch_norm=false"),
+    "biggan-36": _healthy("biggan", 36, "penalties.r1_gamma=0.1", "d_steps=2"),
+    "dcgan-37": _healthy("dcgan", 37, "initializer.name=orthogonal"),
+    "biggan-38": _healthy("biggan", 38, "initializer.name=normal", "penalties.orthogonal=0"),
+    "dcgan-39": _healthy("dcgan", 39, "network.channels=[96,48,24]"),
 }

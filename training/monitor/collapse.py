@@ -1,9 +1,10 @@
 """From a run's recorded series to a verdict: a pure, streaming function.
 
-Each record speaks through several signals. A signal is weak (seen in healthy runs too), strong
-(seldom), or conclusive. One strong signal, or weak ones of two kinds, that last make a run suspect;
-a conclusive one, or strong ones of two kinds that last, collapsed. A quality that drifts down for a
-long time is decaying.
+Each record speaks through several signals. A sign is weak (seen in healthy runs too), strong
+(seldom), or conclusive. A strong one, or weak ones of two kinds, that last make a run suspect. A
+conclusive one makes it collapsed, and so do strong ones of two kinds that last; where the distance
+to real images is known, it must be one of the two, and may then be weak. A distance that drifts up
+for a long time makes a run decaying.
 
 No value is compared with a fixed bound but ratios to the run's own past, because layers differ: in
 the BigGAN paper's collapse one layer's sigma0 went from 9.7 to 39.6, while another climbed to 88 in
@@ -48,15 +49,17 @@ class Detector:
         """Hysteresis: signs must last to count, and be gone for a while to be forgotten."""
         kinds = {weight: {r.signal for w, r in signs if w >= weight} for weight in Weight}
         uneasy = bool(kinds[Weight.strong]) or len(kinds[Weight.weak]) > 1
+        if (uneasy or "quality" in kinds[Weight.weak]) and self._before is None:
+            self._before = self._newest_itr
         if uneasy:
-            if self._before is None:
-                self._before = self._newest_itr
             self._strain, self._calm = self._strain + 1, 0
         else:
             self._strain, self._calm = 0, self._calm + 1
         health, reasons = self.verdict.health, self.verdict.reasons
         lasts = self._strain >= self._bounds.lasting
-        if kinds[Weight.conclusive] or (len(kinds[Weight.strong]) > 1 and lasts):
+        worse = "quality" in kinds[Weight.weak] or self._signals.quality is None
+        several = len(kinds[Weight.strong] | {"quality"} & kinds[Weight.weak]) > 1
+        if kinds[Weight.conclusive] or (worse and several and lasts):
             health = Health.collapsed
         elif health is Health.collapsed and not self._signals.recovered():
             pass
@@ -70,7 +73,7 @@ class Detector:
             reasons = (self._signals.decay_reason(),)
         elif health is Health.healthy:
             reasons = ()
-        if not uneasy and health not in {Health.suspect, Health.collapsed}:
+        if not signs and health in {Health.healthy, Health.decaying}:
             self._before = None
         since = None if health is Health.healthy or self._before is None else int(self._before)
         return Verdict(itr, health, reasons, since)

@@ -6,7 +6,7 @@ Each is weak (seen in healthy runs too), strong (seldom), or conclusive.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
@@ -36,6 +36,8 @@ class Thresholds:
         quality_weak: factor of the distance over its best level that is a sign.
         quality_strong: the same, for a strong one.
         quality_collapsed: the same, for a conclusive one.
+        proxy: factor on the three where the distance is a proxy's, of the newest weights: it moves
+            more than that of the averaged ones in a large classifier's features.
         decay: factor over the best level, reached slowly.
         noises: how many times its usual change a drift must be, to be one.
         diversity_strong: factor by which samples have become less various.
@@ -54,6 +56,7 @@ class Thresholds:
     quality_weak: float = 1.2
     quality_strong: float = 1.5
     quality_collapsed: float = 2.0
+    proxy: float = 1.5
     decay: float = 1.06
     noises: float = 3.0
     diversity_strong: float = 1.5
@@ -86,25 +89,35 @@ class Signals:
         for name in _QUALITIES:
             if _is_number(record.get(name)):
                 self._drifts.setdefault(name, Drift()).add(record[name])
-        for kind, value in record.get("diversity", {}).items():
+        for kind, value in _mapping(record, "diversity").items():
             if _is_number(value):
                 drift = self._drifts.setdefault(f"diversity.{kind}", Drift(falling_is_better=False))
                 drift.add(value)
+        learning = self.quality is not None and self.quality.gaining
         for network in ("G", "D"):
-            for layer, values in record.get(network, {}).items():
-                if values and _is_number(values[0]):
-                    self._growths.setdefault(f"{network}.{layer}", Growth()).add(values[0])
+            for layer, values in _mapping(record, network).items():
+                if isinstance(values, list) and values and _is_number(values[0]):
+                    name = f"{network}.{layer}"
+                    if name not in self._growths:
+                        self._growths[name] = Growth(
+                            math.log(self._bounds.growth), self._bounds.acceleration
+                        )
+                    self._growths[name].add(values[0], learning=learning)
             for kind in ("gradient", "update"):
-                sizes = [v for v in record.get(kind, {}).get(network, {}).values() if _is_number(v)]
+                layers = _mapping(_mapping(record, kind), network)
+                sizes = [size for size in layers.values() if _is_number(size)]
                 if sizes:
                     total = math.sqrt(sum(size * size for size in sizes))
                     self._levels.setdefault(f"{kind}.{network}", Level()).add(
                         math.log(max(total, 1e-12))
                     )
-        for group in ("loss", "logits"):
-            for name, value in record.get(group, {}).items():
-                if _is_number(value):
-                    self._levels.setdefault(f"{group}.{name}", Level()).add(value)
+        logits = _mapping(record, "logits")
+        if _is_number(logits.get("real")) and _is_number(logits.get("fake")):
+            gap = logits["real"] - logits["fake"]
+            self._levels.setdefault("logits.gap", Level()).add(gap)
+        for name, value in _mapping(record, "loss").items():
+            if _is_number(value):
+                self._levels.setdefault(f"loss.{name}", Level()).add(value)
 
     def signs(self, record: dict[str, Any]) -> Iterator[Sign]:
         """What speaks against the run after `record`, which was taken."""
@@ -120,23 +133,24 @@ class Signals:
 
     @property
     def quality(self) -> Drift | None:
+        """The distance to real images that counts, if there is one."""
         return next((self._drifts[name] for name in _QUALITIES if name in self._drifts), None)
 
     def _quality_signs(self, drift: Drift) -> Iterator[Sign]:
         bounds = self._bounds
+        loss = drift.loss if _QUALITIES[0] in self._drifts else drift.loss / bounds.proxy
         if drift.loss < 1.0 + bounds.noises * drift.noise:
             return
-        text = (
-            f"distance to real images {drift.levels[-1]:.3g}, {drift.loss:.2f} times its best"
-            if drift.levels
-            else ""
-        )
         for bound, weight in (
             (bounds.quality_collapsed, Weight.conclusive),
             (bounds.quality_strong, Weight.strong),
             (bounds.quality_weak, Weight.weak),
         ):
-            if drift.loss >= bound:
+            if loss >= bound:
+                text = (
+                    f"distance to real images {drift.levels[-1]:.3g}, "
+                    f"{drift.loss:.2f} times its best"
+                )
                 yield weight, Reason("quality", "", text)
                 return
 
@@ -146,25 +160,25 @@ class Signals:
             return
         weight = Weight.conclusive if drift.loss >= bounds.diversity_collapsed else Weight.strong
         where = "" if kind == "all" else f" {kind} classes"
-        text = f"variety of samples{where} {drift.levels[-1]:.2f} of real, {drift.loss:.1f} times less than at best"
+        text = (
+            f"variety of samples{where} is {drift.levels[-1]:.2f} of that of real images, "
+            f"{drift.loss:.1f} times less than at best"
+        )
         yield weight, Reason("diversity", kind, text)
 
     def _spectrum_signs(self, quality: Drift | None) -> Iterator[Sign]:
-        bounds, found = self._bounds, []
-        for name, growth in self._growths.items():
-            fastest = growth.fastest
-            if fastest is None or growth.newest < math.log(bounds.growth):
-                continue
-            if growth.newest >= bounds.acceleration * max(fastest, growth.usual):
-                found.append((growth.newest, name))
-        gaining = quality is not None and quality.gaining
-        for size, name in sorted(found, reverse=True):
-            weak = gaining or name.startswith("D.")
-            factor = math.exp(size)
+        off = [
+            (growth.factor, name)
+            for name, growth in self._growths.items()
+            if growth.anchor is not None
+        ]
+        for factor, name in sorted(off, reverse=True):
             value = math.exp(self._growths[name].logs[-1])
             text = f"sigma0 of {name} has grown {factor:.2f}-fold to {value:.3g}, faster than ever"
-            explodes = quality is None and factor >= bounds.explosion
-            weight = Weight.weak if weak else Weight.conclusive if explodes else Weight.strong
+            explodes = quality is None and factor >= self._bounds.explosion
+            weight = Weight.conclusive if explodes else Weight.strong
+            if name.startswith("D."):
+                weight = Weight.weak
             yield weight, Reason("sigma0", name, text)
 
     def _level_signs(self) -> Iterator[Sign]:
@@ -180,21 +194,31 @@ class Signals:
                 if factor >= bound and level.deviations >= bounds.deviations:
                     text = f"{kind} of {part} is {factor:.1f} times what it was"
                     yield Weight.weak, Reason(kind, part, text)
+            elif name == "logits.gap" and level.newest <= 0.0 < usual:
+                text = (
+                    "D no longer tells real from fake: its logits differ by "
+                    f"{level.newest:.3g}, were {usual:.3g} apart"
+                )
+                yield Weight.strong, Reason("logits", "", text)
             elif abs(level.deviations) >= bounds.deviations:
-                text = f"{kind} of {part} {level.newest:.3g}, was {usual:.3g}"
+                of = "difference of D's logits" if kind == "logits" else f"loss of {part}"
+                text = f"{of} is {level.newest:.3g}, was {usual:.3g}"
                 yield Weight.weak, Reason("loss", part, text)
 
     def recovered(self) -> bool:
+        """Whether the distance to real images is near its best again."""
         quality = self.quality
         return quality is not None and quality.loss < self._bounds.quality_weak
 
     def decays(self) -> bool:
-        quality, bounds = self.quality, self._bounds
-        if quality is None or quality.loss < bounds.decay:
+        """Whether quality has drifted down over a long time."""
+        quality = self.quality
+        if quality is None or quality.loss < self._bounds.decay:
             return False
-        return quality.loss >= 1.0 + bounds.noises * quality.noise and quality.slide > 1.0
+        return quality.slide >= max(self._bounds.decay, 1.0 + self._bounds.noises * quality.noise)
 
     def decay_reason(self) -> Reason:
+        """How far; there is a quality if it decays."""
         quality = self.quality
         if quality is None:
             raise RuntimeError("decay is of a quality")
@@ -220,14 +244,20 @@ class Signals:
 
 
 def _nonfinite_signs(record: dict[str, Any]) -> Iterator[Sign]:
-    for network, share in record.get("nonfinite", {}).items():
-        if share:
+    for network, share in _mapping(record, "nonfinite").items():
+        if _is_number(share) and share > 0:
             text = f"{share:.2%} of {network}'s numbers are NaN or infinite"
             yield Weight.conclusive, Reason("nonfinite", network, text)
-    for name, value in record.get("loss", {}).items():
+    for name, value in _mapping(record, "loss").items():
         if not _is_number(value):
             yield Weight.conclusive, Reason("nonfinite", name, f"loss of {name} is NaN or infinite")
 
 
+def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What other people's logs may have under the same key in another shape is nothing."""
+    value = record.get(key)
+    return value if isinstance(value, dict) else {}
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -12,6 +12,7 @@ from statistics import median
 
 _SMOOTH = 3  # readings whose median is a level
 _WINDOW = 6  # readings that a growth is measured over
+_LONG = 20  # readings that a slow drift must take
 _PAST = 40  # readings that it is compared with
 
 
@@ -31,7 +32,7 @@ class Drift:
         best: the best level.
         readings: how many there were.
         since_best: how many since the best level.
-        noise: typical relative change from one reading to the next: what is no trend.
+        changes: sizes of the newest relative changes from one reading to the next.
     """
 
     falling_is_better: bool = True
@@ -40,14 +41,13 @@ class Drift:
     best: float | None = None
     readings: int = 0
     since_best: int = 0
-    noise: float = 0.0
+    changes: list[float] = field(default_factory=list)
 
     def add(self, value: float) -> None:
         """A reading; what is not positive is taken for very small."""
         value = max(value, 1e-12)
         if self.recent:
-            change = abs(math.log(value / self.recent[-1]))
-            self.noise += (change - self.noise) / min(self.readings, _PAST)
+            _keep(self.changes, abs(math.log(value / self.recent[-1])), _PAST // 2)
         _keep(self.recent, value, _SMOOTH)
         self.readings += 1
         self.since_best += 1
@@ -59,9 +59,9 @@ class Drift:
             self.best, self.since_best = level, 0
 
     @property
-    def newest(self) -> float:
-        """The newest reading."""
-        return self.recent[-1]
+    def noise(self) -> float:
+        """Typical relative change from one reading to the next: what is no trend."""
+        return median(self.changes) if self.changes else 0.0
 
     @property
     def loss(self) -> float:
@@ -78,57 +78,81 @@ class Drift:
 
     @property
     def slide(self) -> float:
-        """The smaller of the factors by which both halves of the time since the best made it worse.
+        """How much worse the last third of the time since the best was than the first third.
 
-        A slow decay shows in both; 1 while the best level is fewer than twelve readings ago.
+        A factor; 1 unless the middle third lies between them, and while the best level is fewer
+        than twenty readings ago.
         """
         n = min(self.since_best + 1, len(self.levels))
-        if n <= 2 * _WINDOW:
+        if n < _LONG:
             return 1.0
-        first, middle, last = self.levels[-n], self.levels[-(n // 2) - 1], self.levels[-1]
-        factors = (middle / first, last / middle)
-        return min(f if self.falling_is_better else 1.0 / f for f in factors)
+        since, third = self.levels[-n:], n // 3
+        first, middle, last = (
+            median(part) for part in (since[:third], since[third:-third], since[-third:])
+        )
+        if not self.falling_is_better:
+            first, middle, last = 1.0 / first, 1.0 / middle, 1.0 / last
+        return last / first if first < middle < last else 1.0
 
 
 @dataclass
 class Growth:
     """A positive series, of which sudden growth is bad: how fast it grows against its own past.
 
-    Growth is measured in logarithms, over a window of readings. A series that climbs steadily,
-    however far, is as it was; one that climbs faster than ever before, and stays up, is not.
+    A series that climbs steadily, however far, is as it was. One that climbs faster than ever
+    before has set off from its anchor, until it comes back, or has stayed where it is for long.
 
     Attributes:
+        least: logarithm of the growth within a window that is anything at all.
+        acceleration: times the fastest growth of the past that is faster than ever.
         logs: logarithms of the newest values.
-        past: growths over windows that ended before the newest window began.
+        past: growths over windows that ended before the newest one began, while not set off.
+        anchor: logarithm of the value that it set off from; None while it has not.
+        idle: readings since then without such growth.
     """
 
+    least: float
+    acceleration: float
     logs: list[float] = field(default_factory=list)
     past: list[float] = field(default_factory=list)
+    anchor: float | None = None
+    idle: int = 0
 
-    def add(self, value: float) -> None:
-        """A reading; what is not positive is passed over."""
+    def add(self, value: float, *, learning: bool = False) -> None:
+        """A reading; what is not positive is passed over.
+
+        Args:
+            value: the reading.
+            learning: the run is getting better, and growth is how it does: it is no setting off.
+        """
         if value <= 0.0 or not math.isfinite(value):
             return
-        if len(self.logs) == 2 * _WINDOW:
+        if learning:
+            self.anchor = None
+        if len(self.logs) == 2 * _WINDOW and self.anchor is None:
             _keep(self.past, self.logs[_WINDOW] - self.logs[0], _PAST)
         _keep(self.logs, math.log(value), 2 * _WINDOW)
+        if len(self.logs) <= _WINDOW or len(self.past) < _WINDOW:
+            return
+        # To the lowest recent value: a spike that recovers is no growth.
+        lowest = min(self.logs[-_SMOOTH:])
+        newest, fastest = lowest - self.logs[-_WINDOW - 1], max(0.0, *self.past)
+        grows = newest >= max(self.least, self.acceleration * fastest)
+        if learning:
+            return
+        if self.anchor is None:
+            self.anchor, self.idle = (self.logs[-_WINDOW - 1], 0) if grows else (None, 0)
+            return
+        self.idle = 0 if grows else self.idle + 1
+        if lowest - self.anchor < self.least or self.idle > 2 * _WINDOW:
+            self.anchor = None
 
     @property
-    def newest(self) -> float:
-        """Growth over the newest window, to its lowest recent value: a spike that recovers is none."""
-        if len(self.logs) <= _WINDOW:
-            return 0.0
-        return min(self.logs[-_SMOOTH:]) - self.logs[-_WINDOW - 1]
-
-    @property
-    def fastest(self) -> float | None:
-        """The largest growth over a window of the past; None while too little is known."""
-        return max(self.past) if len(self.past) >= _WINDOW else None
-
-    @property
-    def usual(self) -> float:
-        """How much it has typically moved over a window, in the past."""
-        return median(map(abs, self.past))
+    def factor(self) -> float:
+        """Growth since it set off; 1 if it has not."""
+        if self.anchor is None:
+            return 1.0
+        return math.exp(min(self.logs[-_SMOOTH:]) - self.anchor)
 
 
 @dataclass
@@ -151,8 +175,8 @@ class Level:
 
     @property
     def newest(self) -> float:
-        """Median of the newest readings."""
-        return median(self.recent)
+        """Median of the three newest readings."""
+        return median(self.recent[-_SMOOTH:])
 
     @property
     def usual(self) -> float | None:

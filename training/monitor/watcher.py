@@ -117,7 +117,8 @@ class CollapseMonitor:
         record["loss"] = _numbers(losses)
         record["logits"] = _numbers(logits)
         record["gradient"] = {n: gradient_norms(it) for n, it in self._networks.items()}
-        record["update"] = {name: updates.read() for name, updates in self._updates.items()}
+        moved = {name: updates.read() for name, updates in self._updates.items()}
+        record["update"] = {name: sizes for name, sizes in moved.items() if sizes}
         record["nonfinite"] = {n: nonfinite_share(it) for n, it in self._networks.items()}
         if look and self._look is not None:
             record |= self._look()
