@@ -16,6 +16,7 @@ from training.distributed import World, join
 from training.errors import RunError
 from training.guard import Guard
 from training.loop import Record, total_itr, train
+from training.monitor.exporter import TrainingGauges
 from training.networks import subject_of
 from training.progress import TrainingProgress
 from training.runlog import CHECKPOINTS, RunLog
@@ -73,10 +74,12 @@ def launch(
     resume: bool,
     device: torch.device,
     command: list[str],
+    gauges: TrainingGauges | None = None,
 ) -> Outcome:
     """Trains in `out` until the recipe is done or SIGINT or SIGTERM asks to stop.
 
-    Under torchrun this is one of several processes that share every batch.
+    Under torchrun this is one of several processes that share every batch. `gauges`, if any, are
+    told the newest numbers by the one that leads.
 
     Raises:
         TrainingError: whatever is in the way; nothing that was saved is lost.
@@ -99,7 +102,7 @@ def launch(
                     train(state, data, None, out / CHECKPOINTS, stop, world)
                     return Outcome(state.itr, total_itr(recipe, len(data)))
                 resume_at = state.itr if resume else None
-                with RunLog(out, recipe, resume_at) as log:
+                with RunLog(out, recipe, resume_at, gauges) as log:
                     guard = Guard(state, data, held_out, log)
                     if saved is not None:
                         guard.load_state_dict(saved.get("monitor"))

@@ -16,6 +16,7 @@ from torchvision.utils import make_grid, save_image
 
 from training.config import Recipe, load_recipe
 from training.errors import RunError
+from training.monitor.exporter import TrainingGauges
 from training.monitor.gauges import scalars
 from training.monitor.verdict import Health, Verdict
 
@@ -37,16 +38,24 @@ class RunLog:
         folder: made if missing.
         resume_at: iteration to go on from; lines of later iterations, which a killed process may
             have left behind, are removed. None starts a new run.
+        gauges: are told what is written.
 
     Raises:
         RunError: the folder cannot be written, is in use, or holds a run that this would overwrite.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, resume_at: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        resume_at: int | None,
+        gauges: TrainingGauges | None = None,
+    ) -> None:
         self.folder = folder
         self.checkpoints = folder / CHECKPOINTS
         self._recipe = recipe
         self._resume_at = resume_at
+        self._gauges = gauges
 
     def __enter__(self) -> RunLog:
         try:
@@ -94,6 +103,8 @@ class RunLog:
     def metrics(self, record: dict[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`, and its numbers to TensorBoard."""
         self._append(METRICS, record)
+        if self._gauges is not None:
+            self._gauges.metrics(record)
         for name, value in _flatten(record):
             if name != "itr":
                 self._board.add_scalar(name, value, record["itr"])
@@ -104,6 +115,8 @@ class RunLog:
         Tags: `sigma0/G/linear` and so on, `gradient/…`, `update/…`, `monitor/…`.
         """
         self._append(SPECTRA, record)
+        if self._gauges is not None:
+            self._gauges.spectra(record, verdict)
         itr = record["itr"]
         for name, value in scalars(record):
             self._board.add_scalar(name, value, itr)

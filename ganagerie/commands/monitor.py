@@ -24,6 +24,22 @@ Examples:
   ganagerie monitor replay somebodys-run.csv
 """
 
+WATCH_EXAMPLES = """
+Examples:
+
+  ganagerie monitor watch runs/letters
+
+  ganagerie monitor watch spectra.jsonl --once
+"""
+
+REPORT_EXAMPLES = """
+Examples:
+
+  ganagerie monitor report runs/letters
+
+  ganagerie monitor report somebodys-run.csv --out report.html
+"""
+
 _FEW = 3  # unreadable rows that are told one by one
 
 
@@ -32,6 +48,58 @@ class Format(StrEnum):
 
     text = "text"
     json = "json"
+
+
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run directory, spectra.jsonl, or a CSV.")
+]
+
+
+@app.command(epilog=WATCH_EXAMPLES)
+def watch(
+    run: RunArgument,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,
+    every_s: Annotated[
+        float, typer.Option("--every", min=0.1, max=3600, help="Seconds between frames.")
+    ] = 1.0,
+) -> None:
+    """Watch a run that trains in another process, or look at a finished one.
+
+    Reads the files of the run and nothing else: it works over ssh, and never disturbs the training.
+    Ctrl-C ends it. Where stdout is no terminal one frame is printed, as with --once.
+    """
+    from ganagerie.training_extra import require_training
+
+    require_training("monitor")
+
+    from training.monitor.watch import watch as show
+
+    show(run, every_s, once=once)
+
+
+@app.command(epilog=REPORT_EXAMPLES)
+def report(
+    run: RunArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page; a PNG with the figures goes beside it.",
+            show_default="RUN/report.html, or report.html beside a file",
+        ),
+    ] = None,
+) -> None:
+    """Write a page about a run: its verdict, the paper's figures, and samples that mattered.
+
+    One HTML file that needs nothing else, and the figures alone as a PNG.
+    """
+    from ganagerie.training_extra import require_training
+
+    require_training("monitor")
+
+    from training.monitor.report import write_report
+
+    for path in write_report(run, out):
+        typer.echo(str(path))
 
 
 @app.command(epilog=REPLAY_EXAMPLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shlex
@@ -24,6 +25,8 @@ Examples:
   ganagerie train biggan-emnist --data data --set precision=fp32
 
   ganagerie train biggan-cifar10 --data flowers.zip --out runs/flowers
+
+  ganagerie train dcgan-emnist --metrics-port 9400
 
   ganagerie train my-recipe.yaml --set optimizer.g_lr=1e-4 --set seed=7
 
@@ -95,6 +98,15 @@ def train(
             show_default="stop",
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="Answer Prometheus on 127.0.0.1 at this port while training; 0: any free one.",
+            show_default="off",
+        ),
+    ] = None,
 ) -> None:
     """Train a recipe.
 
@@ -110,6 +122,7 @@ def train(
     from training.data import dataset_at, load_dataset, load_held_out
     from training.errors import RunError
     from training.launch import launch, resolve_device
+    from training.monitor.exporter import HOST, TrainingGauges
     from training.runlog import read_recipe
 
     overrides = list(overrides or [])
@@ -144,15 +157,21 @@ def train(
         typer.echo(
             f"training {chosen.name} on {len(images):,} images, {where}; run in {folder}", err=True
         )
-    outcome = launch(
-        chosen,
-        images,
-        folder,
-        held_out=load_held_out(chosen.dataset, data, resolution=resolution),
-        resume=resume,
-        device=where,
-        command=["ganagerie", *sys.argv[1:]],
-    )
+    with contextlib.ExitStack() as stack:
+        gauges = None
+        if metrics_port is not None and leads:
+            gauges = stack.enter_context(TrainingGauges(metrics_port))
+            typer.echo(f"metrics on http://{HOST}:{gauges.port}/metrics", err=True)
+        outcome = launch(
+            chosen,
+            images,
+            folder,
+            held_out=load_held_out(chosen.dataset, data, resolution=resolution),
+            resume=resume,
+            device=where,
+            command=["ganagerie", *sys.argv[1:]],
+            gauges=gauges,
+        )
     if not leads:
         return
     if outcome.finished:
