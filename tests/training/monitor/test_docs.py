@@ -38,7 +38,7 @@ def test_program_runs_and_can_be_watched(cli: Cli, tmp_path: Path) -> None:
     (program,) = blocks("python")
     assert "TOTAL = 2000\n" in program
     # The losses still have their graphs, as in anybody's loop.
-    warnings = ("-W", "error", "-W", "ignore:Converting a tensor with requires_grad:UserWarning")
+    warnings = ("-W", "error")
     finished = subprocess.run(
         [sys.executable, *warnings, "-c", program.replace("TOTAL = 2000", "TOTAL = 200")],
         cwd=tmp_path,
