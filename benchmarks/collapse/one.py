@@ -97,7 +97,7 @@ def measure(folder: Path, data: Path) -> None:
     real, classifier = load_emnist(data), load_classifier(find_classifier(None))
     chosen = torch.randperm(len(real), generator=torch.Generator().manual_seed(1))[:_REAL]
     reference = Gaussian.fit(describe_images(classifier, real, chosen).features)
-    paths = sorted((folder / CHECKPOINTS).glob("*itr-*.pt"), key=lambda p: p.name[-11:])
+    paths = sorted((folder / CHECKPOINTS).glob("itr-*.pt"))  # not those that were set aside
     with (folder / TRUTH).open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["itr", "fid"])

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from training.network_config import Frozen, Positive
 
-RemedyName = Literal["lower-rates", "lower-g-rate", "clamp-sigma0", "more-d-steps"]
+RemedyName = Literal["lower-rates", "lower-g-rate", "strengthen-d", "clamp-sigma0", "more-d-steps"]
 
 
 class MonitorConfig(Frozen):
@@ -25,7 +25,8 @@ class MonitorConfig(Frozen):
         "stop", description="what a collapse leads to; nothing is deleted"
     )
     remedies: tuple[RemedyName, ...] = Field(
-        ("lower-rates", "clamp-sigma0"), description="what a rollback changes in the recipe"
+        ("lower-rates", "strengthen-d", "clamp-sigma0"),
+        description="what a rollback changes in the recipe",
     )
     max_rollbacks: int = Field(3, ge=0, description="after so many a collapse stops the run")
     audit: bool = Field(False, description="compare every spectrum with a full decomposition; slow")

@@ -34,6 +34,18 @@ def _lower_g_rate(recipe: Recipe, verdict: Verdict) -> Recipe:
     return recipe.model_copy(update={"optimizer": adam.model_copy(update=lower)})
 
 
+def _strengthen_d(recipe: Recipe, verdict: Verdict) -> Recipe:
+    """Where D no longer tells real from fake: its rate up to G's, or doubled (Heusel et al. 2017).
+
+    With a D that learns faster than G, two time-scale updates converge.
+    """
+    if not any(reason.signal == "logits" for reason in verdict.reasons):
+        return recipe
+    adam = recipe.optimizer
+    faster = adam.g_lr if adam.d_lr < adam.g_lr else 2.0 * adam.d_lr
+    return recipe.model_copy(update={"optimizer": adam.model_copy(update={"d_lr": faster})})
+
+
 def _clamp_sigma0(recipe: Recipe, verdict: Verdict) -> Recipe:
     """Clamps sigma0 of the layers of G that the verdict names (BigGAN, appendix D)."""
     named = {
@@ -62,6 +74,7 @@ def _more_d_steps(recipe: Recipe, verdict: Verdict) -> Recipe:
 _REMEDIES: dict[RemedyName, Callable[[Recipe, Verdict], Recipe]] = {
     "lower-rates": _lower_rates,
     "lower-g-rate": _lower_g_rate,
+    "strengthen-d": _strengthen_d,
     "clamp-sigma0": _clamp_sigma0,
     "more-d-steps": _more_d_steps,
 }

@@ -29,6 +29,15 @@ def test_lower_rates() -> None:
     assert changed(recipe) == {"optimizer.g_lr": 1e-4}
 
 
+def test_a_blind_discriminator_learns_at_least_as_fast_as_the_generator() -> None:
+    blind = Verdict(7, Health.collapsed, (Reason("logits", "", ""),), 3)
+    recipe = small("monitor.remedies=[strengthen-d]", "optimizer.d_lr=1e-6")
+    assert differences(recipe, remedied(recipe, blind)) == {"optimizer.d_lr": 2e-4}
+    recipe = small("monitor.remedies=[strengthen-d]", "optimizer.d_lr=2e-4")
+    assert differences(recipe, remedied(recipe, blind)) == {"optimizer.d_lr": 4e-4}
+    assert changed(recipe, "G.linear") == {}
+
+
 def test_more_d_steps_up_to_eight() -> None:
     assert changed(small("monitor.remedies=[more-d-steps]", "d_steps=7")) == {"d_steps": 8}
     assert changed(small("monitor.remedies=[more-d-steps]", "d_steps=8")) == {}
