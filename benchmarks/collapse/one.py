@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.collapse.runs import RUNS, Run
+from benchmarks.collapse.runs import RUNS, Fault, Run
 from training import checkpoint
 from training.batches import one_hot
 from training.classifier import load_classifier
@@ -35,30 +35,36 @@ from training.steps import Inputs
 TRUTH = "truth.csv"
 _SAMPLES, _REAL, _BATCH = 1000, 2000, 125
 _STUCK = 16  # images that a stuck loader gives
+_CLASS = 10  # that a loader of one class gives: A
 _FRESH = 2**60  # iterations of the noise of fresh samples begin here
 
 
 @dataclass
-class StuckLoader:
-    """Images from a loader that gives its first batch again and again once it has given so many."""
+class FaultyLoader:
+    """Images from a loader that goes wrong once it has given so many batches."""
 
     original: ImageSet
-    after_batches: int
+    fault: Fault
 
     def __post_init__(self) -> None:
-        self.labels, self.class_names = self.original.labels.clone(), self.original.class_names
+        self.labels, self.class_names = self.original.labels, self.original.class_names
         self.channels, self.resolution = self.original.channels, self.original.resolution
+        self._of_one_class = torch.nonzero(self.labels == _CLASS).flatten()
         self._batches = 0
 
     def __len__(self) -> int:
         return len(self.original)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Images at `indices`, or others."""
+        """Images at `indices`, or what the fault makes of them."""
         self._batches += 1
-        if self._batches <= self.after_batches:
+        if self._batches <= self.fault.after_batches:
             return self.original.batch(indices)
-        return self.original.batch(torch.arange(len(indices)) % _STUCK)
+        if self.fault.kind == "inverted":
+            return 255 - self.original.batch(indices)
+        if self.fault.kind == "one class":
+            return self.original.batch(self._of_one_class[indices % len(self._of_one_class)])
+        return self.original.batch(indices % _STUCK)
 
 
 def main() -> None:
@@ -117,7 +123,7 @@ def _images(run: Run, images: ImageSet) -> Images:
         chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
         chosen = chosen[: run.images]
         images = ImageSet(images.images[chosen], images.labels[chosen], images.class_names)
-    return images if run.stuck_at is None else StuckLoader(images, run.stuck_at)
+    return images if run.fault is None else FaultyLoader(images, run.fault)
 
 
 @torch.no_grad()

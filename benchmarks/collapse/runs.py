@@ -6,7 +6,7 @@ somebody does who resumes a run with `--set`. A fault of the data begins at an i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 _WATCHED = (
@@ -50,6 +50,14 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What a loader does once it has given so many batches: the same few images, or others."""
+
+    kind: Literal["stuck", "inverted", "one class"]
+    after_batches: int
+
+
+@dataclass(frozen=True)
 class Run:
     """One run of the suite.
 
@@ -57,14 +65,14 @@ class Run:
         base: which small network and recipe.
         stages: in order; overrides of earlier ones hold on.
         driven: how it is driven into collapse, in words; empty for one that should stay healthy.
-        stuck_at: batches after which the loader gives the same few images for ever.
+        fault: how its loader goes wrong.
         images: how many training images it has; None for all.
     """
 
     base: Literal["dcgan", "biggan"]
     stages: tuple[Stage, ...]
     driven: str = ""
-    stuck_at: int | None = None
+    fault: Fault | None = None
     images: int | None = None
 
     @property
@@ -97,6 +105,12 @@ def _early(base: _Base, seed: int, driven: str, *overrides: str) -> Run:
     return Run(base, (Stage(_END[base], (f"seed={seed}", *overrides)),), driven)
 
 
+def _faulty(
+    base: _Base, seed: int, driven: str, kind: Literal["stuck", "inverted", "one class"]
+) -> Run:
+    return replace(_healthy(base, seed), driven=driven, fault=Fault(kind, _LEARNED[base]))
+
+
 RUNS: dict[str, Run] = {
     "dcgan-d-starved": _late("dcgan", 11, "D's rate falls to 1e-6", "optimizer.d_lr=1e-6"),
     "biggan-d-starved": _late("biggan", 12, "D's rate falls to 1e-6", "optimizer.d_lr=1e-6"),
@@ -104,9 +118,7 @@ RUNS: dict[str, Run] = {
     "biggan-orthogonal": _late(
         "biggan", 14, "orthogonal penalty 1e5 times too strong", "penalties.orthogonal=10"
     ),
-    "dcgan-stuck-loader": Run(
-        *("dcgan", (Stage(1200, ("seed=15",)),), "the loader repeats 16 images"), stuck_at=700
-    ),
+    "dcgan-stuck-loader": _faulty("dcgan", 15, "the loader repeats 16 images", "stuck"),
     "biggan-d-slow": _late("biggan", 16, "D's rate falls to a 20th", "optimizer.d_lr=2e-5"),
     "dcgan-clamp": _late(
         *("dcgan", 17, "sigma0 of G clamped far too low"), "penalties.sigma0_clamp.sigma_reg=0.7"
@@ -129,6 +141,9 @@ RUNS: dict[str, Run] = {
     "dcgan-few-images": Run(
         *("dcgan", (Stage(1600, ("seed=24",)),), "200 training images"), images=200
     ),
+    "dcgan-inverted": _faulty("dcgan", 25, "the loader inverts its images", "inverted"),
+    "biggan-inverted": _faulty("biggan", 26, "the loader inverts its images", "inverted"),
+    "dcgan-one-class": _faulty("dcgan", 27, "the loader gives one class", "one class"),
     "dcgan-31": _healthy("dcgan", 31),
     "biggan-32": _healthy("biggan", 32),
     "dcgan-33": _healthy("dcgan", 33, "batch_size=32"),

@@ -1,6 +1,6 @@
 """The collapse monitor: what is observed of a run, and what it means.
 
-    from training.monitor import CollapseMonitor, Health
+from training.monitor import CollapseMonitor, Health
 """
 
 from __future__ import annotations
