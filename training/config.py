@@ -208,7 +208,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     *parents, leaf = key.strip().split(".")
     node: Any = tree
     for parent in parents:
-        node = node.setdefault(parent, {})
+        if node.get(parent) is None:  # not there, or switched off by null
+            node[parent] = {}
+        node = node[parent]
         if not isinstance(node, dict):
             raise RecipeError(f"--set {override!r}: {parent!r} is a value, it has no keys")
     try:

@@ -123,19 +123,24 @@ def test_sigterm_ends_make_serve(newcomer: Newcomer) -> None:
 
 def test_the_road_from_training_to_pictures(data_folder: Path, tmp_path: Path) -> None:
     road = [c for c in _commands() if c.startswith("ganagerie")]
-    assert [shlex.split(c)[1] for c in road] == ["train", "publish", "generate"]
-    short = (
-        "--set max_itr=12 --set batch_size=16 --set network.channels=[16,8,4] "
-        "--set network.linear_features=32"
-    )
+    assert [shlex.split(c)[1] for c in road] == [
+        *("train", "publish", "generate"),
+        *("train", "monitor", "monitor"),
+    ]
+    short = {
+        "dcgan-emnist": "--set network.channels=[16,8,4] --set network.linear_features=32",
+        "biggan-emnist": "--set network.ch=8 --set network.z_dim=12 --set monitor.every=4",
+    }
     for command in road:
-        words = shlex.split(command.replace("--data data --download", f"--data {data_folder}"))
+        command = command.replace(" --download", "").replace("--data data", f"--data {data_folder}")
+        words = shlex.split(command)
         if words[1] == "train":
-            words += shlex.split(short)
+            words += shlex.split(f"--set max_itr=12 --set batch_size=16 {short[words[2]]}")
         words[:1] = [sys.executable, "-m", "ganagerie.cli"]
         subprocess.run(words, cwd=tmp_path, check=True, timeout=300, env=_importable())
     with Image.open(tmp_path / "letters.png") as sheet:
         assert sheet.size == (_SHEET, _SHEET)
+    assert "healthy" in (tmp_path / "runs" / "classes" / "report.html").read_text(encoding="utf-8")
 
 
 def _importable() -> dict[str, str]:

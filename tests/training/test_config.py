@@ -218,3 +218,11 @@ def test_dry_run_prints_what_is_read_back_equal(cli: Cli, tmp_path: Path) -> Non
     assert read == load_recipe(NAME, overrides)
     assert isinstance(read.network, DcganConfig)
     assert (read.optimizer.g_lr, read.network.channels, read.max_itr) == (1e-5, (8, 4, 2), 10)
+
+
+def test_a_part_that_null_switches_off_is_switched_on_by_a_key_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "resolved.yaml"
+    path.write_text(load_recipe(NAME).to_yaml())
+    recipe = load_recipe(str(path), ["penalties.sigma0_clamp.sigma_reg=2"])
+    assert recipe.penalties.sigma0_clamp is not None
+    assert recipe.penalties.sigma0_clamp.sigma_reg == 2
