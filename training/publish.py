@@ -25,6 +25,7 @@ from zoo.contact_sheet import contact_sheet
 from zoo.exporters.graph import OPSET, ServedGenerator, trace
 from zoo.exporters.half_storage import store_weights_as_fp16
 from zoo.exporters.parity import Feeds, compare
+from zoo.exporters.rewrites import plain, rewritten
 from zoo.generator import Generator, load_generator
 from zoo.runtime import load_runtime
 
@@ -36,13 +37,19 @@ _TOLERANCE = {"fp32": 1, "fp16": 2}  # grey levels of 255
 
 @dataclass(frozen=True)
 class Publication:
-    """What a published model is called and said to be."""
+    """What a published model is called and said to be, and how it is exported.
+
+    Attributes:
+        weights: how they are stored.
+        rewrites: export the graph that runs faster; else the one that the network describes.
+    """
 
     name: str
     version: str
     license: str
     limits: str
     weights: Literal["fp32", "fp16"]
+    rewrites: bool = True
 
 
 def publish(run: Path, zoo: Path, publication: Publication) -> Entry:
@@ -101,7 +108,7 @@ def _export(
     folder: Path,
     publication: Publication,
 ) -> cards.Card:
-    model = trace(served)
+    model = trace(rewritten(served) if publication.rewrites else plain(served))
     if publication.weights == "fp16":
         model = store_weights_as_fp16(model)
     content = model.SerializeToString(deterministic=True)

@@ -17,6 +17,8 @@ Examples:
   ganagerie publish runs/letters --name letters
 
   ganagerie publish runs/letters --name letters --version 1.1.0 --zoo my-zoo --weights fp32
+
+  ganagerie publish runs/letters --name letters-plain --no-rewrites
 """
 
 
@@ -38,6 +40,13 @@ def publish(
     weights: Annotated[
         Weights, typer.Option(help="How weights are stored; they run in fp32 either way.")
     ] = Weights.fp16,
+    rewrites: Annotated[
+        bool,
+        typer.Option(
+            help="Export the graph that runs faster, or the plain one that it is compared with; "
+            "the images are the same."
+        ),
+    ] = True,
     license_: Annotated[
         str, typer.Option("--license", help="Licence of the weights, as an SPDX identifier.")
     ] = "Apache-2.0",
@@ -58,7 +67,8 @@ def publish(
     for field, value, pattern in patterns:
         if not re.fullmatch(pattern, value):
             raise InvalidRequest(field, f"{value!r} does not match {pattern}")
-    entry = publish(run, zoo, Publication(name, version, license_, limits, weights.value))
+    publication = Publication(name, version, license_, limits, weights.value, rewrites)
+    entry = publish(run, zoo, publication)
     if entry.card.provenance.finished is None:
         typer.echo("note: this run has not reached the end of its recipe", err=True)
     parity = entry.card.parity

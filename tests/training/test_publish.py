@@ -142,6 +142,16 @@ def test_preview(published: Path) -> None:
     assert np.array_equal(tile, images_of(published, "half", 2)[1, :, :, 0])
 
 
+def test_without_rewrites(cli: Cli, reference_run: Path, published: Path, tmp_path: Path) -> None:
+    arguments = ("--name", "plain", "--zoo", tmp_path, "--weights", "fp32", "--no-rewrites")
+    ended = cli("publish", reference_run, *arguments)
+    assert ended.code == 0, ended.err
+    plain = onnx.load(tmp_path / "plain" / "generator.onnx").graph.node
+    assert [node.op_type for node in plain].count("ConvTranspose") == 3
+    difference = images_of(tmp_path, "plain", 32).astype(int) - images_of(published, "full", 32)
+    assert np.abs(difference).max() <= 1
+
+
 def test_publishing_again_gives_the_same_file(
     published: Path, reference_run: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ def zoo(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(averaged, "_BATCHES_A_KNOT", 2)
         publish(run, folder, Publication("full", "1.0.0", "Apache-2.0", "A test.", "fp32"))
         publish(run, folder, Publication("half", "1.0.0", "Apache-2.0", "A test.", "fp16"))
+        publish(run, folder, Publication("plain", "1.0.0", "Apache-2.0", "A test.", "fp32", False))
     return folder
 
 
@@ -63,6 +65,18 @@ def test_card_says_what_the_model_is(zoo: Path, name: str) -> None:
     assert card.parity is not None
     assert card.parity.max_abs_error <= (1 if name == "full" else 2)
     assert (zoo / name / "preview.png").stat().st_size > 1000
+
+
+def test_rewrites_change_the_graph_and_not_the_images(zoo: Path, generator: Generator) -> None:
+    plain = load_generator(Catalog.open(zoo).resolve("plain"), "cpu")
+    for truncation in (None, Truncation(0.4), Truncation(2.0)):
+        difference = images(plain, [0, 1, 2], truncation) - images(generator, [0, 1, 2], truncation)
+        assert np.abs(difference).max() <= 1
+    graphs = [onnx.load(zoo / name / "generator.onnx").graph for name in ("plain", "full")]
+    normalised = [
+        sum(node.op_type == "BatchNormalization" for node in graph.node) for graph in graphs
+    ]
+    assert normalised == [0, 5]
 
 
 def test_classes_and_truncation_change_the_image_of_a_seed(generator: Generator) -> None:

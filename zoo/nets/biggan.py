@@ -149,7 +149,7 @@ class Generator(nn.Module):
             class_weights: float32 [N, n_classes], one-hot or a mixture; None without classes.
             knots: float32 [N, K], see `StandingBatchNorm2d`; only in evaluation.
         """
-        first, conditions = self._conditions(z, class_weights)
+        first, conditions = self.conditions(z, class_weights)
         bottom = self.shape.widths.bottom
         h: Tensor = self.linear(first).unflatten(1, (-1, bottom, bottom))
         for i, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
@@ -159,7 +159,7 @@ class Generator(nn.Module):
         h = self.conv(F.relu(self.norm(h, knots)))
         return h.float().tanh()
 
-    def _conditions(self, z: Tensor, class_weights: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def conditions(self, z: Tensor, class_weights: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """What the first layer sees, and each block: its chunk of z beside the class embedding."""
         n_blocks = len(self.blocks)
         chunks = [z, *[z[:, :0]] * n_blocks]

@@ -132,16 +132,21 @@ class Generator(nn.Module):
             class_weights: float32 [N, n_classes], one-hot or a mixture; None without classes.
             knots: float32 [N, K], see `StandingBatchNorm2d`; only in evaluation.
         """
-        condition = z
-        if self.embedding is not None and class_weights is not None:
-            condition = torch.cat((z, class_weights @ self.embedding.weight), 1)
-        h: Tensor = self.linear(condition).unflatten(1, (-1, BOTTOM, BOTTOM))
-        for i, block in enumerate(self.blocks):
+        first, conditions = self.conditions(z, class_weights)
+        h: Tensor = self.linear(first).unflatten(1, (-1, BOTTOM, BOTTOM))
+        for i, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
             h = block(h, condition, knots)
             if str(i) in self.attentions:
                 h = self.attentions[str(i)](h)
         h = self.conv(F.relu(self.norm(h, knots)))
         return h.float().tanh()
+
+    def conditions(self, z: Tensor, class_weights: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """What the first layer sees, and each block: z beside the class embedding."""
+        condition = z
+        if self.embedding is not None and class_weights is not None:
+            condition = torch.cat((z, class_weights @ self.embedding.weight), 1)
+        return condition, [condition] * len(self.blocks)
 
 
 class GeneratorBlock(nn.Module):
