@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image as PilImage
 from pydantic import BaseModel, ConfigDict
 
 from training.classifier import TrainedClassifier
@@ -20,19 +18,16 @@ from training.metrics.truncation_curve import (
     measure,
     truncation_curve,
 )
+from training.pictures import class_mixtures, interpolations, sample_grid, truncations
 from training.plots import plot_truncation_curve
 from training.runlog import write_text_atomically
 from zoo.card import CARD, Card, Metric, TruncationPoint
 from zoo.catalog import Entry
-from zoo.contact_sheet import contact_sheet
 from zoo.errors import one_line
-from zoo.generator import Generator, Mixture
-from zoo.latents import Truncation
+from zoo.generator import Generator
 
 RESULT, CURVE = "evaluation.json", "truncation_curve.png"
 _TOOL = "ganagerie evaluate"
-_COLUMNS, _ROWS = 10, 10
-_SHOWN_THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, None)
 
 
 class Evaluation(BaseModel):
@@ -122,7 +117,11 @@ def write_evaluation(folder: Path, evaluation: Evaluation, generator: Generator)
     Raises:
         RunError: the folder cannot be written.
     """
-    pictures = {"samples.png": sample_grid(generator), "truncation.png": truncations(generator)}
+    pictures = {
+        "samples.png": sample_grid(generator),
+        "truncation.png": truncations(generator),
+        "interpolation.png": interpolations(generator),
+    }
     if generator.card.class_names:
         pictures["classes.png"] = class_mixtures(generator)
     try:
@@ -136,40 +135,6 @@ def write_evaluation(folder: Path, evaluation: Evaluation, generator: Generator)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {one_line(error)}") from error
     return [folder / name for name in (RESULT, CURVE, *pictures)]
-
-
-def sample_grid(generator: Generator) -> PilImage.Image:
-    """Untruncated images: a row a class, each column a seed; ten rows without classes."""
-    n_classes = len(generator.card.class_names)
-    rows = n_classes or _ROWS
-    seeds = [FIRST_SEED + i for i in range(rows * _COLUMNS)]
-    mixtures: list[Mixture] | None = None
-    if n_classes:
-        mixtures = [((row, 1.0),) for row in range(rows) for _ in range(_COLUMNS)]
-    return _sheet(generator, seeds, [None] * len(seeds), mixtures)
-
-
-def truncations(generator: Generator) -> PilImage.Image:
-    """A row a seed, from threshold 0 on the left to no truncation on the right."""
-    seeds = [FIRST_SEED + row for row in range(_ROWS) for _ in _SHOWN_THRESHOLDS]
-    row = [None if t is None else Truncation(t) for t in _SHOWN_THRESHOLDS]
-    n_classes = len(generator.card.class_names)
-    mixtures: list[Mixture] | None = None
-    if n_classes:
-        mixtures = [((r % n_classes, 1.0),) for r in range(_ROWS) for _ in _SHOWN_THRESHOLDS]
-    return _sheet(generator, seeds, row * _ROWS, mixtures)
-
-
-def class_mixtures(generator: Generator) -> PilImage.Image:
-    """A row a seed, from one class on the left to the next on the right."""
-    n_classes = len(generator.card.class_names)
-    mixtures: list[Mixture] = []
-    for row in range(_ROWS):
-        first, second = row % n_classes, (row + 1) % n_classes
-        weights = np.linspace(0.0, 1.0, _COLUMNS).tolist()
-        mixtures += [((first, 1.0 - weight), (second, weight)) for weight in weights]
-    seeds = [FIRST_SEED + row for row in range(_ROWS) for _ in range(_COLUMNS)]
-    return _sheet(generator, seeds, [None] * len(seeds), mixtures)
 
 
 def with_evaluation(card: Card, evaluation: Evaluation) -> Card:
@@ -214,13 +179,3 @@ def write_card(entry: Entry, evaluation: Evaluation) -> None:
         write_text_atomically(entry.folder / CARD, card.to_json())
     except OSError as error:
         raise RunError(f"{entry.folder / CARD}: cannot be written: {one_line(error)}") from error
-
-
-def _sheet(
-    generator: Generator,
-    seeds: list[int],
-    truncations: list[Truncation | None],
-    mixtures: list[Mixture] | None,
-) -> PilImage.Image:
-    pixels = generator.generate(seeds, truncations, mixtures)
-    return contact_sheet([PilImage.fromarray(image.squeeze()) for image in pixels], _COLUMNS)

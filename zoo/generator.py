@@ -55,7 +55,17 @@ class Generator:
             truncations: one an image; None for none.
             mixtures: one an image; None for a model without classes.
         """
-        feeds: dict[str, Any] = {"z": latents(seeds, truncations, self.card.latent.dim)}
+        z = latents(seeds, truncations, self.card.latent.dim)
+        return self.generate_from(z, truncations, mixtures)
+
+    def generate_from(
+        self,
+        z: NDArray[np.float32],
+        truncations: Sequence[Truncation | None],
+        mixtures: Sequence[Mixture] | None = None,
+    ) -> NDArray[np.uint8]:
+        """The same from latents float32 [N, z_dim], which agree with the truncations."""
+        feeds: dict[str, Any] = {"z": z}
         if mixtures is not None:
             feeds["class_weights"] = _dense(mixtures, len(self.card.class_names))
         if "truncation" in self._inputs:

@@ -21,20 +21,13 @@ from training.classifier import (
 )
 from training.data import ImageSet
 from training.errors import RunError
-from training.evaluate import (
-    Evaluation,
-    class_mixtures,
-    evaluate,
-    sample_grid,
-    truncations,
-    with_evaluation,
-    write_card,
-)
+from training.evaluate import Evaluation, evaluate, with_evaluation, write_card
 from training.metrics import features
 from training.metrics.real_images import RealImages
+from training.pictures import class_mixtures, interpolations, sample_grid, truncations
 from zoo.catalog import Catalog, Entry
 from zoo.generator import Generator, load_generator
-from zoo.latents import Truncation
+from zoo.latents import Truncation, latents
 from zoo.nets.classifier import Classifier
 
 NAMES = ("A", "B", "C")
@@ -158,7 +151,17 @@ def test_pictures(letters: Generator, plain: Generator) -> None:
     assert tile(mixed, 2, 0).tolist() == image(2, one[2], None)
     assert tile(mixed, 2, 9).tolist() == image(2, one[0], None)
     assert tile(mixed, 2, 3).tolist() == image(2, ((2, 2 / 3), (0, 1 / 3)), None)
-    assert sample_grid(plain).size == truncations(plain).size == (302, 302)
+    between = interpolations(letters)
+    assert between.size == (302, 302)
+    assert tile(between, 4, 0).tolist() == image(4, one[1], None)
+    assert tile(between, 4, 9).tolist() == image(5, one[1], None)
+    z = latents([10_000_004, 10_000_005], [None, None], letters.card.latent.dim).astype(float)
+    third = math.pi / 6
+    middle = (math.cos(third) * z[:1] + math.sin(third) * z[1:]).astype(np.float32)
+    made = letters.generate_from(middle, [None], [one[1]])[0, :, :, 0]
+    assert np.abs(tile(between, 4, 3).astype(int) - made).max() <= 1
+    for picture in (sample_grid(plain), truncations(plain), interpolations(plain)):
+        assert picture.size == (302, 302)
 
 
 def test_card(zoo: Path, letters: Generator, classifier: TrainedClassifier) -> None:
@@ -212,6 +215,7 @@ def test_command(cli: Cli, zoo: Path, classifier_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [
         "classes.png",
         "evaluation.json",
+        "interpolation.png",
         "samples.png",
         "truncation.png",
         "truncation_curve.png",
