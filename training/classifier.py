@@ -24,7 +24,7 @@ from training.progress import TrainingProgress
 from training.runlog import CONFIG, write_text_atomically
 from training.stopping import StopRequest
 from zoo.errors import one_line
-from zoo.nets.classifier import SIDE, Classifier
+from zoo.nets.classifier import SIDE, Classifier, probabilities
 
 CLASSIFIER = "classifier.pt"
 _TASK = "classifier"
@@ -73,6 +73,21 @@ class TrainedClassifier:
     epochs: int
     test_accuracy: float
     test_samples: int
+
+    @property
+    def name(self) -> str:
+        """As it stands beside figures: that of the recipe."""
+        return self.recipe.name
+
+    @torch.no_grad()
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Of images uint8 [N, 1, 28, 28].
+
+        Returns:
+            Features float32 [N, 1024], and probabilities float64 [N, n_classes].
+        """
+        features = self.network.features(to_range(images, (0.0, 1.0)))
+        return features, probabilities(self.network.head(features))
 
 
 def train_classifier(

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from training.classifier import TrainedClassifier
 from training.errors import RunError
-from training.metrics.features import describe_images
+from training.metrics.features import Judge, describe_images
 from training.metrics.real_images import RealImages
 from training.metrics.truncation_curve import (
     FIRST_SEED,
@@ -37,8 +36,9 @@ class Evaluation(BaseModel):
         model: `name@version`.
         artifact_sha256: of the file that made the images.
         dataset: whose training images are the real ones.
-        classifier: name of the recipe of the classifier whose features were compared.
-        classifier_test_accuracy: on the whole test split.
+        classifier: whose features were compared: name of its recipe, or inception-v3.
+        classifier_test_accuracy: on the whole test split; None for Inception, which has other
+            classes.
         first_seed: image i has seed `first_seed` + i at every threshold.
         reference_samples: real training images that everything is compared with. Classes have
             equal shares beside a generator with classes, else those of the training images.
@@ -54,7 +54,7 @@ class Evaluation(BaseModel):
     artifact_sha256: str
     dataset: str
     classifier: str
-    classifier_test_accuracy: float
+    classifier_test_accuracy: float | None
     first_seed: int
     reference_samples: int
     real: Measurement
@@ -68,7 +68,7 @@ class Evaluation(BaseModel):
 
 def evaluate(
     generator: Generator,
-    classifier: TrainedClassifier,
+    judge: Judge,
     data: RealImages,
     thresholds: Sequence[float | None],
     samples: int,
@@ -77,8 +77,8 @@ def evaluate(
     """Measures a generator at each threshold, and real images beside it.
 
     Args:
-        generator: its images and classes are those that the classifier knows.
-        classifier: decides the features.
+        generator: its images and classes are those that the judge knows.
+        judge: decides the features.
         data: that the generator was trained on.
         thresholds: None for no truncation.
         samples: images at each threshold, and of real ones; see `RealImages.draw`.
@@ -87,27 +87,25 @@ def evaluate(
     Raises:
         DatasetError: too many samples for the data set, or too few for the metrics.
     """
-    names, card = classifier.class_names, generator.card
+    names, card = judge.class_names, generator.card
     drawn = data.draw(samples, equal_shares=bool(card.class_names))
-    reference = Reference.fit(describe_images(classifier, data.train, drawn.reference))
-    real = describe_images(classifier, data.train, drawn.real)
-    test = describe_images(classifier, data.test, drawn.held_out)
+    reference = Reference.fit(describe_images(judge, data.train, drawn.reference))
+    real = describe_images(judge, data.train, drawn.real)
+    test = describe_images(judge, data.test, drawn.held_out)
     if not card.class_names:
         # Beside a generator without classes real images are measured in the way that it is.
         real, test = real.unlabelled, test.unlabelled
     return Evaluation(
         model=card.reference,
         artifact_sha256=card.artifact.sha256,
-        dataset=classifier.recipe.dataset,
-        classifier=classifier.recipe.name,
-        classifier_test_accuracy=classifier.test_accuracy,
+        dataset=data.name,
+        classifier=judge.name,
+        classifier_test_accuracy=judge.test_accuracy,
         first_seed=FIRST_SEED,
         reference_samples=samples,
         real=measure(real, reference, names),
         held_out=measure(test, reference, names),
-        curve=tuple(
-            truncation_curve(generator, classifier, reference, thresholds, samples, advance)
-        ),
+        curve=tuple(truncation_curve(generator, judge, reference, thresholds, samples, advance)),
     )
 
 
@@ -151,10 +149,9 @@ def with_evaluation(card: Card, evaluation: Evaluation) -> Card:
             "a card states quality without truncation, which was not measured: "
             "add none to --thresholds"
         )
-    tool = (
-        f"{_TOOL}, {evaluation.classifier} "
-        f"(test accuracy {evaluation.classifier_test_accuracy:.4f})"
-    )
+    tool = f"{_TOOL}, {evaluation.classifier}"
+    if evaluation.classifier_test_accuracy is not None:
+        tool += f" (test accuracy {evaluation.classifier_test_accuracy:.4f})"
     rows = (("", whole[0]), (" real", evaluation.real), (" test", evaluation.held_out))
     quality = tuple(
         Metric(name=f"{name}{suffix}", value=value, samples=row.samples, tool=tool)

@@ -27,6 +27,8 @@ Examples:
   ganagerie evaluate letters --zoo my-zoo --classifier runs/classifier/classifier.pt --write-card
 
   ganagerie evaluate runs/letters --out runs/letters/evaluation
+
+  ganagerie evaluate runs/cifar --data data --inception-weights weights-inception-2015-12-05.pth
 """
 
 _HEADINGS = {
@@ -57,7 +59,8 @@ def evaluate(
         Path,
         typer.Option(
             envvar="GANAGERIE_DATA",
-            help="Folder of the data sets; EMNIST/raw/ is looked for in it.",
+            help="Folder of the data sets, or a folder or .zip of the images that it was "
+            "trained on.",
         ),
     ] = Path("data"),
     classifier: Annotated[
@@ -65,6 +68,14 @@ def evaluate(
         typer.Option(
             help="classifier.pt that `ganagerie train classifier-emnist` wrote.",
             show_default="the bundled one",
+        ),
+    ] = None,
+    inception_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure in Inception's features, with the weights that torch-fidelity "
+            "distributes; models of other data than EMNIST always are.",
+            show_default="torch hub's cache",
         ),
     ] = None,
     samples: Annotated[int, typer.Option(help="Images at each threshold.")] = 5000,
@@ -82,7 +93,7 @@ def evaluate(
     ] = False,
     format_: Annotated[Format, typer.Option("--format", help="What is printed.")] = Format.table,
 ) -> None:
-    """Measure a model's images in a classifier's features, beside real ones.
+    """Measure a model's images in a classifier's or Inception's features, beside real ones.
 
     Prints Fréchet distance, kernel distance, score of classes, precision, recall, accuracy and
     variety at each threshold. Writes evaluation.json, truncation_curve.png and pictures.
@@ -91,12 +102,11 @@ def evaluate(
 
     require_training("evaluate")
 
-    from training.data import load_emnist
     from training.errors import RunError
     from training.evaluate import evaluate as measure
     from training.evaluate import write_card as put_on_card
     from training.evaluate import write_evaluation
-    from training.metrics.features import classifier_for
+    from training.metrics.features import judge_for
     from training.metrics.real_images import RealImages
     from zoo.errors import InvalidRequest
     from zoo.generator import load_generator
@@ -109,8 +119,8 @@ def evaluate(
         if run is not None and write_card:
             raise RunError(f"--write-card: {run} is a run and has no card; publish it first")
         entry = _resolve(model, zoo) if run is None else _publish_for_now(run, stack)
-        judge = classifier_for(entry.card, classifier)
-        real = RealImages(load_emnist(data), load_emnist(data, train=False))
+        judge = judge_for(entry.card, classifier, inception_weights)
+        real = RealImages.of(entry.card, data)
         generator = load_generator(entry)
         with _Progress(samples, len(chosen)) as progress:
             evaluation = measure(generator, judge, real, chosen, samples, progress.advance)
@@ -189,10 +199,11 @@ def _print_table(evaluation: Evaluation) -> None:
         table.add_row(name, f"{point.samples:,}", *figures)
     # Without a terminal there is no width to fit into.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    typer.echo(
-        f"compared with {evaluation.reference_samples:,} training images; the classifier names "
-        f"{evaluation.classifier_test_accuracy:.1%} of the test images rightly"
-    )
+    note = f"compared with {evaluation.reference_samples:,} training images"
+    if evaluation.classifier_test_accuracy is not None:
+        right = f"{evaluation.classifier_test_accuracy:.1%}"
+        note += f"; the classifier names {right} of the test images rightly"
+    typer.echo(note)
 
 
 class _Progress:

@@ -39,7 +39,7 @@ def images(n: int, seed: int) -> ImageSet:
     return ImageSet(pixels.to(torch.uint8), torch.arange(n) % 3, NAMES)
 
 
-REAL = RealImages(images(2 * SAMPLES, 1), images(20, 2))
+REAL = RealImages(images(2 * SAMPLES, 1), images(20, 2), "letters-of-a-test")
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,7 @@ def test_every_figure_is_there(letters: Generator, classifier: TrainedClassifier
         assert tuple(point.class_accuracy) == NAMES
     assert (result.real.samples, result.held_out.samples) == (SAMPLES, 18)  # 6 test images show C
     assert result.curve[0].samples == result.reference_samples == SAMPLES
+    assert (result.dataset, result.classifier) == ("letters-of-a-test", "tiny")
     assert result.classifier_test_accuracy == 0.25
     # Other training images are nearer to training images than the toy's are.
     assert result.real.fid < result.curve[1].fid
@@ -200,7 +201,8 @@ def test_card_refuses(letters: Generator, classifier: TrainedClassifier) -> None
 def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The command line sees synthetic images, and no bundled classifier."""
     monkeypatch.setattr(
-        "training.data.load_emnist", lambda _, train=True: REAL.train if train else REAL.test
+        "training.metrics.real_images.load_dataset",
+        lambda *_, train=True, **__: REAL.train if train else REAL.test,
     )
     monkeypatch.setattr(features, "BUNDLED_CLASSIFIER", tmp_path / "none.pt")
 

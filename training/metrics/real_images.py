@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data import Images
+from training.data import IMAGES, Images, load_dataset
 from training.errors import DatasetError
 from training.metrics.precision_recall import K
+from zoo.card import Card
+from zoo.nets.classifier import SIDE
 
+EMNIST = "emnist-balanced"
 _SEED = 0
 _ROUNDING = 1e-9
+
+
+def dataset_of(card: Card) -> str:
+    """What a model was trained on; by the size of its images where its card does not say."""
+    image = card.image
+    small = (image.height, image.width, image.channels) == (SIDE, SIDE, 1)
+    return card.provenance.dataset or (EMNIST if small else IMAGES)
 
 
 @dataclass(frozen=True)
@@ -34,10 +45,48 @@ class Drawn:
 
 @dataclass(frozen=True)
 class RealImages:
-    """The two splits of a data set."""
+    """The two splits of a data set.
+
+    Attributes:
+        train: its training images.
+        test: its test images.
+        name: of the data set.
+    """
 
     train: Images
     test: Images
+    name: str
+
+    @classmethod
+    def of(cls, card: Card, path: Path) -> RealImages:
+        """The images that a model was trained on, in its size.
+
+        Args:
+            card: of the model.
+            path: folder of the data sets, or a folder or .zip of images.
+
+        Raises:
+            DatasetError: missing images, or others than the model's.
+        """
+        image = card.image
+        if image.height != image.width:
+            raise DatasetError(
+                f"{card.reference} makes images of {image.width}x{image.height}: only square ones "
+                "can be compared with a data set"
+            )
+        name = dataset_of(card)
+        train = load_dataset(name, path, resolution=image.height)
+        if train.channels != image.channels:
+            raise DatasetError(
+                f"{path}: images of {train.channels} channels; {card.reference} makes "
+                f"{image.channels}"
+            )
+        if card.class_names not in {(), train.class_names}:
+            raise DatasetError(
+                f"{path}: other classes than those of {card.reference}: {len(train.class_names)}, "
+                f"not {len(card.class_names)}, or in another order"
+            )
+        return cls(train, load_dataset(name, path, resolution=image.height, train=False), name)
 
     def draw(self, samples: int, *, equal_shares: bool) -> Drawn:
         """Draws without replacement; the same images every time.

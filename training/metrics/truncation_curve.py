@@ -10,8 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from training.classifier import TrainedClassifier
-from training.metrics.features import Sample, describe
+from training.metrics.features import Judge, Sample, describe
 from training.metrics.frechet import Gaussian, frechet_distance
 from training.metrics.kernel import kernel_distance
 from training.metrics.precision_recall import Support, precision_recall
@@ -31,12 +30,12 @@ class Measurement(BaseModel):
     Attributes:
         samples: how many images were measured, against as many real ones or more.
         threshold: of the truncation; None for none, and for real images.
-        fid: Fréchet distance to the real images, in the classifier's features; lower is better.
+        fid: Fréchet distance to the real images, in the judge's features; lower is better.
         kid: kernel distance to the real images; lower is better.
-        score: the Inception score's formula on the classifier's probabilities; higher is better.
+        score: the Inception score's formula on the judge's probabilities; higher is better.
         precision: share of the images that look real, 0 to 1.
         recall: share of the real images that could have been made, 0 to 1.
-        accuracy: share of the images in which the classifier finds the class that was asked for.
+        accuracy: share of the images in which the judge finds the class that was asked for.
         class_accuracy: the same for each class by name.
         intra_class_distance: between two images of a class, in features; low is little variety.
             Classes are those asked for, or those found where nothing was asked for.
@@ -81,10 +80,10 @@ def measure(
     class_names: tuple[str, ...],
     threshold: float | None = None,
 ) -> Measurement:
-    """Every figure of `sample` against `reference`."""
+    """Every figure of `sample` against `reference`; no accuracy where there are no class names."""
     precision, recall = precision_recall(reference.support, Support.fit(sample.features))
     labels, accuracy, shares = sample.labels, None, None
-    if labels is not None:
+    if labels is not None and class_names:
         accuracy, of_classes = class_accuracy(sample.predicted, labels, len(class_names))
         shares = dict(zip(class_names, of_classes, strict=True))
     return Measurement(
@@ -105,7 +104,7 @@ def measure(
 
 def truncation_curve(
     generator: Generator,
-    classifier: TrainedClassifier,
+    judge: Judge,
     reference: Reference,
     thresholds: Sequence[float | None],
     samples: int,
@@ -114,8 +113,8 @@ def truncation_curve(
     """Figures of a generator at each threshold, from the same seeds.
 
     Args:
-        generator: its classes, if it has any, are the classifier's; each makes up an equal share.
-        classifier: decides the features.
+        generator: its classes, if both have any, are the judge's; each makes up an equal share.
+        judge: decides the features.
         reference: the real images.
         thresholds: None for no truncation.
         samples: images at each threshold.
@@ -132,8 +131,8 @@ def truncation_curve(
                 yield generated(generator, numbers, threshold)
                 advance(threshold, len(numbers))
 
-        sample = describe(classifier, batches(), labels)
-        yield measure(sample, reference, classifier.class_names, threshold)
+        sample = describe(judge, batches(), labels)
+        yield measure(sample, reference, judge.class_names, threshold)
 
 
 def generated(generator: Generator, numbers: range, threshold: float | None) -> Tensor:

@@ -18,7 +18,7 @@ from training.classifier import (
 from training.data import ImageSet
 from training.errors import DatasetError, RunError
 from training.metrics import features
-from training.metrics.features import classifier_for, describe_images, find_classifier
+from training.metrics.features import describe_images, find_classifier, judge_for
 from zoo.card import Card
 from zoo.nets.classifier import Classifier
 
@@ -58,21 +58,38 @@ def changed(card: Card, **provenance: object) -> Card:
 
 def test_models_that_the_classifier_does_not_fit(tmp_path: Path, classifier_path: Path) -> None:
     letters = write_toy(tmp_path, "letters", side=28, classes=NAMES)
-    assert classifier_for(letters, classifier_path).class_names == NAMES
-    classifier_for(changed(letters, dataset="emnist-balanced"), classifier_path)
-    only = "only models of data with a classifier can be evaluated: emnist-balanced. "
-    with pytest.raises(DatasetError, match=r"torch-fidelity") as caught:
-        classifier_for(changed(letters, dataset="cifar10"), classifier_path)
-    assert str(caught.value).startswith(f"letters@1.0.0 was trained on cifar10: {only}")
-    colour = write_toy(tmp_path / "more", "colour", side=32, channels=3)
+    assert judge_for(letters, classifier_path, None).class_names == NAMES
+    emnist = changed(letters, dataset="emnist-balanced")
+    assert judge_for(emnist, classifier_path, None).name == "tiny"
+    padded = changed(write_toy(tmp_path, "padded", side=32), dataset="emnist-balanced")
     with pytest.raises(DatasetError) as caught:
-        classifier_for(colour, classifier_path)
-    assert str(caught.value).startswith(
-        f"colour@1.0.0 makes images of 32x32x3, the classifier takes 28x28x1: {only}"
+        judge_for(padded, classifier_path, None)
+    assert str(caught.value) == (
+        "padded@1.0.0 makes images of 32x32x1, the classifier takes 28x28x1: measure it in "
+        "Inception's features with --inception-weights"
     )
     others = write_toy(tmp_path / "more", "others", side=28, classes=("C", "B", "A"))
     with pytest.raises(DatasetError, match=r"^others@1.0.0 has other classes than the classifier"):
-        classifier_for(others, classifier_path)
+        judge_for(others, classifier_path, None)
+
+
+def test_a_classifier_is_refused_where_inception_is_needed(
+    tmp_path: Path, classifier_path: Path
+) -> None:
+    letters = write_toy(tmp_path, "letters", side=28, classes=NAMES)
+    colour = write_toy(tmp_path, "colour", side=32, channels=3)
+    weights = tmp_path / "weights.pth"
+    for card, inception in (
+        (changed(letters, dataset="cifar10"), None),
+        (colour, None),
+        (letters, weights),
+    ):
+        with pytest.raises(DatasetError) as caught:
+            judge_for(card, classifier_path, inception)
+        assert str(caught.value) == (
+            f"--classifier: {card.reference} is measured in Inception's features; classifiers are "
+            "for models of emnist-balanced, without --inception-weights"
+        )
 
 
 def test_which_classifier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

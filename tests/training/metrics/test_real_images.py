@@ -25,7 +25,7 @@ def shares(data: ImageSet, chosen: Tensor) -> NDArray[np.int64]:
     return np.bincount(data.labels[chosen].numpy(), minlength=len(data.class_names))
 
 
-REAL = RealImages(uneven(60, 30, 10), uneven(20, 20, 20))
+REAL = RealImages(uneven(60, 30, 10), uneven(20, 20, 20), "uneven")
 
 
 def test_equal_shares() -> None:
@@ -85,6 +85,6 @@ def test_limits(equal_shares: bool, most: int) -> None:
 
 
 def test_test_images_without_a_class() -> None:
-    lacking = RealImages(uneven(20, 20), uneven(20, 0))
+    lacking = RealImages(uneven(20, 20), uneven(20, 0), "lacking")
     with pytest.raises(DatasetError, match=r"^the test images lack a class: 0 samples, not 4$"):
         lacking.draw(10, equal_shares=True)
