@@ -23,6 +23,7 @@ _WITHIN_CLASS: Final = 5
 _CYCLE: Final = 6
 _ROWS: Final = 7
 _FLIP: Final = 8
+_STEP: Final = 9
 
 
 class BatchOrder:
@@ -123,6 +124,11 @@ def classes(seed: int, counter: int, n: int, n_classes: int) -> Tensor:
 def flips(seed: int, batch: int, n: int) -> Tensor:
     """Which images of a batch are mirrored, each with probability 1/2: bool [n]."""
     return torch.from_numpy(_philox(seed, _FLIP, batch).integers(2, size=n).astype(np.bool_))
+
+
+def step_seed(seed: int, itr: int, rank: int) -> int:
+    """Seed of torch's generator for what process `rank` draws within iteration `itr`."""
+    return int(_philox(seed, _STEP, itr, rank).integers(2**63))
 
 
 def _refuse_few(n_images: int, batch_size: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from training.augment import diffaugment
 from training.config import Recipe
 from training.distributed import ALONE, World
+from training.draws import step_seed
 from training.ema import Ema
 from training.errors import RunError
 from training.initializers import initialize
@@ -32,8 +33,9 @@ from zoo.nets.layers import fuse_resampling, synchronise_batch_norm
 class TrainingState:
     """Networks, optimisers, average, and the number of iterations done.
 
-    Random numbers need no state of their own: batches and noise are functions of (seed, itr). The
-    state of torch's generator is kept all the same, for layers that draw from it.
+    Random numbers need no state of their own: batches and noise are functions of (seed, itr), and
+    for what is drawn within a step torch's generator is seeded by (seed, itr, rank). Its state is
+    kept all the same.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class TrainingState:
             penalise_g=penalise_g if penalties.orthogonal > 0 else None,
             average=world.average_gradients,
             constrain_g=self.clamp,
+            seed_draws=lambda itr: torch.manual_seed(step_seed(recipe.seed, itr, world.rank)),
         )
 
     def adopt(self, recipe: Recipe) -> None:

@@ -137,6 +137,7 @@ class AlternatingStep:
         penalise_g: adds to the gradients of G.
         average: makes gradients those of the whole batch where several processes share it.
         constrain_g: called after every update of G.
+        seed_draws: called with the iteration before anything is drawn within it.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class AlternatingStep:
         penalise_g: Callable[[], None] | None = None,
         average: Callable[[nn.Module], None] | None = None,
         constrain_g: Callable[[], None] | None = None,
+        seed_draws: Callable[[int], object] | None = None,
     ) -> None:
         self._players = players
         self._accumulations = accumulations
@@ -154,9 +156,12 @@ class AlternatingStep:
         self._penalise_g = penalise_g
         self._average = average
         self._constrain_g = constrain_g
+        self._seed_draws = seed_draws
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
         """See `Step`."""
+        if self._seed_draws is not None:
+            self._seed_draws(draw.itr)
         outcome = {}
         for first in range(0, len(draw.real), self._accumulations):
             part = slice(first, first + self._accumulations)
