@@ -17,7 +17,6 @@ from tests.training.conftest import Cli, metrics
 from tests.training.small_biggan import CLASSES, TINY, shapes, small
 from training.batches import BatchSource, one_hot
 from training.config import Recipe, Sigma0ClampConfig, load_recipe
-from training.distributed import World
 from training.errors import RecipeError
 from training.networks import Subject
 from training.regularizers import (
@@ -235,30 +234,6 @@ def test_a_clamped_run_resumes_to_the_very_same_weights() -> None:
         torch.equal(a, b)
         for a, b in zip(weights(whole).values(), weights(second).values(), strict=True)
     )
-
-
-def seen_by_d(recipe: Recipe, rank: int, itrs: list[int]) -> list[Tensor]:
-    """What D gets in some iterations of one process, of batches that are the same in all."""
-    state = TrainingState(recipe, CPU, Subject(CLASSES, 1), World(rank))
-    source = BatchSource(recipe, shapes(), (-1.0, 1.0), CPU)
-    seen: list[Tensor] = []
-    state.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    for itr in itrs:
-        state.step(source.draw(itr))
-    return seen
-
-
-def test_each_process_augments_in_its_own_way() -> None:
-    recipe = small("diffaugment=[translation]", "d_steps=1", "optimizer.d_lr=1e-9")
-    first, second = (seen_by_d(recipe, rank, [0, 1]) for rank in (0, 1))
-    real = slice(0, recipe.batch_size)
-    assert torch.equal(first[0][real], seen_by_d(recipe, 0, [0])[0][real])
-    assert not torch.equal(first[0][real], second[0][real])
-    # Going on at an iteration draws what was drawn there before, in every process.
-    for rank, whole in enumerate((first, second)):
-        assert torch.equal(whole[2][real], seen_by_d(recipe, rank, [1])[0][real])
-    plain = small("d_steps=1")
-    assert torch.equal(*(seen_by_d(plain, rank, [0])[0][real] for rank in (0, 1)))
 
 
 @pytest.mark.parametrize(

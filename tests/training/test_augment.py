@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.small_biggan import CLASSES, shapes, small
 from training.augment import diffaugment
+from training.batches import BatchSource
+from training.config import Recipe
+from training.distributed import World
+from training.networks import Subject
+from training.state import TrainingState
 
 ALL = ("color", "translation", "cutout")
 
@@ -168,3 +174,28 @@ def test_policies_are_applied_in_order() -> None:
     )
     assert (before == 0).flatten(1).any(1).all()
     assert not (after == 0).any()
+
+
+def seen_by_d(recipe: Recipe, rank: int, itrs: list[int]) -> list[Tensor]:
+    """What D gets in some iterations of one process, of batches that are the same in all."""
+    cpu = torch.device("cpu")
+    state = TrainingState(recipe, cpu, Subject(CLASSES, 1), World(rank))
+    source = BatchSource(recipe, shapes(), (-1.0, 1.0), cpu)
+    seen: list[Tensor] = []
+    state.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for itr in itrs:
+        state.step(source.draw(itr))
+    return seen
+
+
+def test_each_process_augments_in_its_own_way() -> None:
+    recipe = small("diffaugment=[translation]", "d_steps=1", "optimizer.d_lr=1e-9")
+    first, second = (seen_by_d(recipe, rank, [0, 1]) for rank in (0, 1))
+    real = slice(0, recipe.batch_size)
+    assert torch.equal(first[0][real], seen_by_d(recipe, 0, [0])[0][real])
+    assert not torch.equal(first[0][real], second[0][real])
+    # Going on at an iteration draws what was drawn there before, in every process.
+    for rank, whole in enumerate((first, second)):
+        assert torch.equal(whole[2][real], seen_by_d(recipe, rank, [1])[0][real])
+    plain = small("d_steps=1")
+    assert torch.equal(*(seen_by_d(plain, rank, [0])[0][real] for rank in (0, 1)))
