@@ -32,7 +32,7 @@ class ServeConfig(BaseSettings):
         "auto", description="auto: CUDA where it works, else CPU. cuda: fail without it."
     )
     max_count: int = Field(4096, ge=1, le=65536, description="Most images that a request may ask.")
-    max_batch: int = Field(80, ge=1, le=4096, description="Most images computed at once.")
+    max_batch: int = Field(48, ge=1, le=4096, description="Most images computed at once.")
     max_queue_images: int = Field(
         16384, ge=1, description="Most images waiting, per model; more are refused."
     )

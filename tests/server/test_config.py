@@ -64,7 +64,7 @@ def test_defaults_are_for_one_machine(serve: Command) -> None:
         "zoo": BUNDLED,
         "device": "auto",
         "max_count": 4096,
-        "max_batch": 80,
+        "max_batch": 48,
         "max_queue_images": 16384,
         "runners": len(os.sched_getaffinity(0)),
         "grace_s": 30.0,
