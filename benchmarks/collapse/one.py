@@ -6,7 +6,6 @@ the features of the bundled EMNIST classifier.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from training.launch import launch
 from training.metrics.features import describe, describe_images, find_classifier
 from training.metrics.frechet import Gaussian, frechet_distance
 from training.networks import Subject, build, pixel_range
-from training.runlog import CHECKPOINTS, read_recipe
+from training.runlog import CHECKPOINTS, read_recipe, write_text_atomically
 from training.steps import Inputs
 
 TRUTH = "truth.csv"
@@ -104,16 +103,15 @@ def measure(folder: Path, data: Path) -> None:
     chosen = torch.randperm(len(real), generator=torch.Generator().manual_seed(1))[:_REAL]
     reference = Gaussian.fit(describe_images(classifier, real, chosen).features)
     paths = sorted((folder / CHECKPOINTS).glob("itr-*.pt"))  # not those that were set aside
-    with (folder / TRUTH).open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["itr", "fid"])
-        for path in paths:
-            state = checkpoint.load(path)
-            if state["itr"] == 0:
-                continue
-            sample = describe(classifier, _fresh_samples(state), None)
-            fid = frechet_distance(Gaussian.fit(sample.features), reference)
-            rows.writerow([state["itr"], f"{fid:.3f}"])
+    lines = ["itr,fid"]
+    for path in paths:
+        state = checkpoint.load(path)
+        if state["itr"] == 0:
+            continue
+        sample = describe(classifier, _fresh_samples(state), None)
+        fid = frechet_distance(Gaussian.fit(sample.features), reference)
+        lines.append(f"{state['itr']},{fid:.3f}")
+    write_text_atomically(folder / TRUTH, "\n".join(lines) + "\n")
     for path in (folder / CHECKPOINTS).glob("*.pt"):
         path.unlink()
 
