@@ -55,7 +55,7 @@ class Sizes(BaseModel):
 
 _REDUCED = {
     "width": 8,
-    "epochs": 20,
+    "epochs": 16,
     "images": 8000,
     "test_images": 2000,
     "gradient_images": 1024,
