@@ -100,7 +100,7 @@ def _train(
     adam = torch.optim.Adam(network.parameters(), rate)
     trial = Trial(batch_norm, rate)
     batches = _forever(train, sizes)
-    trial.add(0, None, test.accuracy(network))
+    _evaluate(trial, 0, None, network, test)
     for step in setting.track(range(1, sizes.steps + 1), trial.name):
         images, labels = next(batches)
         network.train()
@@ -110,11 +110,19 @@ def _train(
         adam.step()
         finite = math.isfinite(loss.item())
         if step % sizes.evaluate_every == 0 or step == sizes.steps or not finite:
-            trial.add(step, loss.item(), test.accuracy(network))
+            _evaluate(trial, step, loss.item(), network, test)
         if not finite:
             break
     trial.restored = _restored_accuracy(network, sizes, test)
     return trial
+
+
+def _evaluate(
+    trial: Trial, step: int, loss: float | None, network: Classifier, test: Labelled
+) -> None:
+    accuracy = test.accuracy(network)
+    by_batch = test.accuracy(network, batch_statistics=True) if trial.batch_norm else accuracy
+    trial.add(step, loss, accuracy, by_batch)
 
 
 def _forever(train: Labelled, sizes: Sizes) -> Iterator[tuple[Tensor, Tensor]]:

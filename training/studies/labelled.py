@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,16 +50,19 @@ class Labelled:
             yield self.images[chosen], self.labels[chosen]
 
     @torch.no_grad()
-    def accuracy(self, network: nn.Module) -> float:
-        """Share that `network` names rightly in evaluation mode; its mode is as before then."""
-        training = network.training
-        network.eval()
+    def accuracy(self, network: nn.Module, *, batch_statistics: bool = False) -> float:
+        """Share that a copy of `network` names rightly in evaluation mode.
+
+        Args:
+            network: classifies.
+            batch_statistics: in training mode instead, where batch norm normalises by the batch.
+        """
+        judge = copy.deepcopy(network).train(batch_statistics)
         right = torch.zeros((), dtype=torch.int64, device=self.labels.device)
         for images, labels in zip(
             torch.split(self.images, _BATCH), torch.split(self.labels, _BATCH), strict=True
         ):
-            right += (network(images).argmax(1) == labels).sum()
-        network.train(training)
+            right += (judge(images).argmax(1) == labels).sum()
         return int(right.item()) / len(self)
 
 

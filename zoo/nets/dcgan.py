@@ -89,10 +89,8 @@ class Discriminator(nn.Module):
         self.convolutions = nn.Sequential(
             nn.Conv2d(1, c14, 4, stride=2, padding=1),  # 28 -> 14
             nn.LeakyReLU(0.2),
-            *_convolution(
-                nn.Conv2d(c14, c7, 4, stride=2, padding=1, bias=_biased(norm)), norm
-            ),  # 14 -> 7
-            *_convolution(nn.Conv2d(c7, c5, 3, stride=1, bias=_biased(norm)), norm),  # 7 -> 5
+            *_normed(nn.Conv2d(c14, c7, 4, stride=2, padding=1, bias=bias), norm),  # 14 -> 7
+            *_normed(nn.Conv2d(c7, c5, 3, stride=1, bias=bias), norm),  # 7 -> 5
         )
         self.linears = nn.Sequential(
             nn.Flatten(),
