@@ -42,8 +42,9 @@ _REDUCED = {
     "channels": (64, 32, 16),
     "linear_features": 256,
     "std": 0.04,
-    "rate": 5e-4,
-    "max_itr": 1400,
+    "rate": 1e-3,
+    "batch_size": 64,
+    "max_itr": 1200,
     "seeds": (1, 2),
     "look_every": 100,
 }
