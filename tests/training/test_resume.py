@@ -185,27 +185,6 @@ def test_resume_with_more_iterations_keeps_when_the_run_was_started(tmp_path: Pa
     assert itrs(tmp_path) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    "override", ["optimizer.g_lr=1e-5", "optimizer.betas=[0.25, 0.75]", "optimizer.eps=0.5"]
-)
-def test_resume_at_other_rates(tmp_path: Path, override: str) -> None:
-    recipe: Recipe = tiny(override)
-    run_to(2, tmp_path)
-    run_to(3, tmp_path, override, resume=True)
-    group = saved(tmp_path, 3)["g_optimizer"]["param_groups"][0]
-    wanted = recipe.optimizer
-    assert (group["lr"], group["betas"], group["eps"]) == (wanted.g_lr, wanted.betas, wanted.eps)
-
-
-@pytest.mark.parametrize("change", ["batch_size=8", "seed=2", "network.z_dim=3"])
-def test_what_done_iterations_depend_on_cannot_change(tmp_path: Path, change: str) -> None:
-    run_to(3, tmp_path)
-    key = change.partition("=")[0].partition(".")[0]
-    with pytest.raises(RunError, match=rf"^--resume: {key} cannot change during a run; it is "):
-        run_to(4, tmp_path, change, resume=True)
-    assert itrs(tmp_path) == [1, 2, 3]
-
-
 def test_a_run_from_before_the_discriminator_had_a_choice_goes_on(tmp_path: Path) -> None:
     run_to(4, tmp_path / "new")
     run_to(3, tmp_path / "old")
@@ -232,3 +211,24 @@ def test_a_run_with_another_normalisation_goes_on_bit_by_bit(tmp_path: Path, nor
     assert differences(saved(tmp_path / "halved", 4), saved(tmp_path / "whole", 4)) == []
     with pytest.raises(RunError, match=r"^--resume: network cannot change during a run; it is "):
         run_to(5, tmp_path / "halved", resume=True)
+
+
+@pytest.mark.parametrize(
+    "override", ["optimizer.g_lr=1e-5", "optimizer.betas=[0.25, 0.75]", "optimizer.eps=0.5"]
+)
+def test_resume_at_other_rates(tmp_path: Path, override: str) -> None:
+    recipe: Recipe = tiny(override)
+    run_to(2, tmp_path)
+    run_to(3, tmp_path, override, resume=True)
+    group = saved(tmp_path, 3)["g_optimizer"]["param_groups"][0]
+    wanted = recipe.optimizer
+    assert (group["lr"], group["betas"], group["eps"]) == (wanted.g_lr, wanted.betas, wanted.eps)
+
+
+@pytest.mark.parametrize("change", ["batch_size=8", "seed=2", "network.z_dim=3"])
+def test_what_done_iterations_depend_on_cannot_change(tmp_path: Path, change: str) -> None:
+    run_to(3, tmp_path)
+    key = change.partition("=")[0].partition(".")[0]
+    with pytest.raises(RunError, match=rf"^--resume: {key} cannot change during a run; it is "):
+        run_to(4, tmp_path, change, resume=True)
+    assert itrs(tmp_path) == [1, 2, 3]
