@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from training.monitor.panels import Line
+from training.monitor.views.panels import Line
 
 _MOST = 7  # of a panel; the legend has the others
 _LENGTH = 22  # characters

@@ -11,14 +11,14 @@ from typing import Any
 from matplotlib.colors import to_hex
 
 from training.errors import RunError
-from training.monitor.figures import Marks, save_png, svg
-from training.monitor.followed import Followed
-from training.monitor.history import History
-from training.monitor.moments import Grid, grids
-from training.monitor.observed import ObservedRun
-from training.monitor.panels import Panels, Section
-from training.monitor.screen import event_text
 from training.monitor.verdict import Health, Verdict
+from training.monitor.views.figures import Marks, save_png, svg
+from training.monitor.views.followed import Followed
+from training.monitor.views.history import History
+from training.monitor.views.moments import Grid, grids
+from training.monitor.views.observed import ObservedRun
+from training.monitor.views.panels import Panels, Section
+from training.monitor.views.screen import event_text
 from training.runlog import METRICS, ROLLBACKS, SPECTRA, write_text_atomically
 from zoo.errors import one_line
 

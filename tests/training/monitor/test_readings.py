@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.monitor.signals import Updates, gradient_norms, nonfinite_share, number, rounded
+from training.monitor.readings import Updates, gradient_norms, nonfinite_share, number, rounded
 
 
 class Two(nn.Module):

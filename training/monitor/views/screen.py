@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.text import Text
 
-from training.monitor.history import GROWTH_TICKS, Column
-from training.monitor.observed import ObservedRun
-from training.monitor.sparkline import sparkline
 from training.monitor.verdict import Health, Verdict
+from training.monitor.views.history import GROWTH_TICKS, Column
+from training.monitor.views.observed import ObservedRun
+from training.monitor.views.sparkline import sparkline
 
 HEALTH_STYLES = {
     Health.healthy: ("●", "bold green"),

@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.text import Text
 
 from training.errors import RunError
-from training.monitor.observed import ObservedRun
-from training.monitor.screen import final_line, frame
-from training.monitor.sparkline import ASCII
+from training.monitor.views.observed import ObservedRun
+from training.monitor.views.screen import final_line, frame
+from training.monitor.views.sparkline import ASCII
 
 _PLAIN_SIZE = {"COLUMNS": ("width", 100), "LINES": ("height", 40)}
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from training.monitor.collapse import Detector
-from training.monitor.history import History
 from training.monitor.series import Series
-from training.monitor.tail import Tail
 from training.monitor.verdict import Verdict
+from training.monitor.views.history import History
+from training.monitor.views.tail import Tail
 
 
 class Followed:

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from training.monitor.history import Column
-from training.monitor.line_names import name_lines
-from training.monitor.panels import Line, Panel, Section
 from training.monitor.verdict import Health
+from training.monitor.views.history import Column
+from training.monitor.views.line_names import name_lines
+from training.monitor.views.panels import Line, Panel, Section
 
 BAND_COLOURS = {
     Health.suspect: "#fff0b3",

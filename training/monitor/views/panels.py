@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from matplotlib import colormaps
 
-from training.monitor.history import GROWTH_TICKS, Column, History, Key
-from training.monitor.observed import ObservedRun
+from training.monitor.views.history import GROWTH_TICKS, Column, History, Key
+from training.monitor.views.observed import ObservedRun
 
 Colour = tuple[float, float, float]
 

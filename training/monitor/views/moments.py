@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from training.errors import RunError
-from training.monitor.observed import ObservedRun
 from training.monitor.verdict import Health, Verdict
+from training.monitor.views.observed import ObservedRun
 from training.runlog import SAMPLES
 from zoo.errors import one_line
 

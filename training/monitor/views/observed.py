@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from training.errors import RunError
-from training.monitor.followed import Followed
-from training.monitor.history import History
-from training.monitor.tail import Tail
 from training.monitor.verdict import Verdict
+from training.monitor.views.followed import Followed
+from training.monitor.views.history import History
+from training.monitor.views.tail import Tail
 from training.runlog import CONFIG, EVENTS, METRICS, PROVENANCE, SPECTRA
 
 _SERIES_ENDINGS = (".jsonl", ".csv")
