@@ -166,8 +166,8 @@ class Guard:
         kept = f"{path} is from before it" if path else "no checkpoint is from before it"
         kind = DivergedError if self._diverged else CollapsedError
         return kind(
-            f"iteration {verdict.itr}: the run has collapsed: {reasons}. Nothing was saved since; "
-            f"{kept}. Go on from there with --resume, and --on-collapse rollback or --set "
+            f"iteration {verdict.itr}: the run has collapsed: {reasons}. Later checkpoints are set "
+            f"aside; {kept}. Go on from there with --resume, and --on-collapse rollback or --set "
             "optimizer.g_lr=1e-4"
         )
 

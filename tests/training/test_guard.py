@@ -79,8 +79,8 @@ def test_a_stopped_run_keeps_everything_and_goes_on_from_before(tmp_path: Path) 
     with pytest.raises(CollapsedError) as caught:
         run(tmp_path, tiny(*EVERY_TICK, "keep_checkpoints=1"))
     assert str(caught.value) == (
-        "iteration 31: the run has collapsed: as the test says. Nothing was saved since; "
-        f"{tmp_path}/checkpoints/itr-00000020.pt is from before it. Go on from there with "
+        "iteration 31: the run has collapsed: as the test says. Later checkpoints are set "
+        f"aside; {tmp_path}/checkpoints/itr-00000020.pt is from before it. Go on from there with "
         "--resume, and --on-collapse rollback or --set optimizer.g_lr=1e-4"
     )
     assert checkpoints(tmp_path) == ["best.pt", "itr-00000020.pt", "suspect-itr-00000030.pt"]
