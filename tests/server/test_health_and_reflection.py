@@ -23,7 +23,8 @@ from tests.server.calls import TIMEOUT_S, Refusal, Stubs, connect, fetch, refusa
 from tests.serving import server_in_thread
 from zoo.generator import Generator, load_generator
 
-NAMES = pytest.mark.parametrize("name", ["", "ganagerie.v1.ImageGeneration", "ganagerie.v1.Zoo"])
+SERVICES = ["ganagerie.v1.ImageGeneration", "ganagerie.v1.Zoo", "inference.GRPCInferenceService"]
+NAMES = pytest.mark.parametrize("name", ["", *SERVICES])
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -171,6 +172,7 @@ def test_reflection_lists_every_service(reflection: Any) -> None:
         "ganagerie.v1.Zoo",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
     ]
 
 
