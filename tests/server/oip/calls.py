@@ -111,6 +111,11 @@ class Oip:
         return refusal(lambda: self.answer(message))
 
 
+def refused_as_invalid(oip: Oip, field: str, reason: str, message: pb.ModelInferRequest) -> None:
+    wanted = Refusal("INVALID_ARGUMENT", f"{field}: {reason}", field, reason)
+    assert oip.refusal(message) == wanted
+
+
 def array(answer: pb.ModelInferResponse) -> NDArray[np.uint8]:
     (output,) = answer.outputs
     assert (output.name, output.datatype) == ("images", "UINT8")

@@ -169,7 +169,7 @@ def test_quality_is_a_parameter(oip: Oip, stubs: Stubs, quality: Any) -> None:
     value = quality if isinstance(quality, int) else 30
     images = stubs.generate("colour", seed=4, format=pb.IMAGE_FORMAT_JPEG, quality=value)
     assert whole == [images[0].data]
-    split = {"parameters": {"format": "jpeg"}, "output": {"quality": quality}}
+    split: dict[str, Any] = {"parameters": {"format": "jpeg"}, "output": {"quality": quality}}
     assert files(oip.answer(request("colour", seeds(4), **split))) == whole
 
 
