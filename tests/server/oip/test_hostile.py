@@ -194,6 +194,7 @@ def test_messages_that_have_a_chance_are_served_or_refused(
 
 
 HUGE = "x" * 1_000_000
+PLACES = "model version input datatype shape class key value input-parameter output"
 
 
 def huge(where: str) -> pb.ModelInferRequest:
@@ -222,21 +223,7 @@ def huge(where: str) -> pb.ModelInferRequest:
     return message
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        "model",
-        "version",
-        "input",
-        "datatype",
-        "shape",
-        "class",
-        "key",
-        "value",
-        "input-parameter",
-        "output",
-    ],
-)
+@pytest.mark.parametrize("where", PLACES.split())
 def test_a_megabyte_anywhere_gets_a_short_answer(target: Stubs, where: str) -> None:
     refused = Oip(target).refusal(huge(where))
     assert refused.code == ("NOT_FOUND" if where in {"model", "version"} else "INVALID_ARGUMENT")

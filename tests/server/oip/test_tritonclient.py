@@ -179,6 +179,16 @@ def test_our_protocol_is_a_part_of_tritons(toys: Seen) -> None:
     assert {name: kind for name, kind in ours.items() if theirs.get(name) != kind} == {}
 
 
+def test_our_stubs_load_under_its_protobuf(triton_python: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import google.protobuf as protobuf; "
+        "from protos.inference.v2 import open_inference_pb2_grpc as oip; "
+        "print(protobuf.__version__, oip.GRPCInferenceServiceStub.__name__)"
+    )
+    version, name = run(triton_python, "-c", code, REPOSITORY).split()
+    assert (version.split(".")[0], name) == ("6", "GRPCInferenceServiceStub")
+
+
 def test_the_example_of_the_readme_runs(triton_python: Path) -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
