@@ -64,12 +64,12 @@ class Plan:
         truncations: one for all, or one an image; None is none.
         mixtures: empty (unconditional, or drawn from the prior), one for all, or one an image.
         n_classes: 0 for a model without classes.
-        z: latents float32 [count, z_dim] in place of those that the seeds give, if any.
+        z: latents float32 [count, z_dim] in place of the seeds', which then mean nothing.
     """
 
     seeds: Sequence[int]
     truncations: tuple[Truncation | None, ...]
-    mixtures: tuple[Mixture, ...]
+    mixtures: Sequence[Mixture]
     n_classes: int
     encoding: Encoding
     z: NDArray[np.float32] | None = None
@@ -226,8 +226,8 @@ def checked_index(index: int, card: Card, field: str) -> int:
     return index
 
 
-def index_of_name(name: str, card: Card, field: str) -> int:
-    """The index of the class of that name.
+def index_of_name(name: str, card: Card, field: str, listed_by: str = "GetModel") -> int:
+    """The index of the class of that name; `listed_by` is the call that lists all names.
 
     Raises:
         InvalidRequest: names `field`, the name and the nearest ones.
@@ -237,7 +237,7 @@ def index_of_name(name: str, card: Card, field: str) -> int:
         raise InvalidRequest(
             field,
             f"{shown(name)} is not a class of {card.reference}; nearest: "
-            f"{', '.join(_nearest(name, names))} (GetModel lists all {len(names)})",
+            f"{', '.join(_nearest(name, names))} ({listed_by} lists all {len(names)})",
         )
     return names.index(name)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,27 +93,59 @@ def _truncations(rows: Rows) -> tuple[Truncation | None, ...]:
     )
 
 
-def _mixtures(rows: Rows, card: Card) -> tuple[Mixture, ...]:
+def _mixtures(rows: Rows, card: Card) -> Sequence[Mixture]:
     if rows.classes is not None and rows.class_weights is not None:
         raise InvalidRequest("class_weights", "class is given as well; leave one out")
     if rows.class_weights is not None:
         return _weighted(rows.class_weights)
     if rows.classes is not None:
+        indices = {name: i for i, name in enumerate(card.class_names)}
         return tuple(
-            ((_index(value, card, f"class[{i}]"), 1.0),) for i, value in enumerate(rows.classes)
+            ((_index(value, indices, card, f"class[{i}]"), 1.0),)
+            for i, value in enumerate(rows.classes)
         )
     if rows.z is not None and card.class_names:
         raise InvalidRequest("z", f"{card.reference} needs class or class_weights beside z")
     return ()
 
 
-def _index(value: int | str, card: Card, field: str) -> int:
+def _index(value: int | str, indices: dict[str, int], card: Card, field: str) -> int:
     if isinstance(value, str):
-        return index_of_name(value, card, field)
+        if value in indices:
+            return indices[value]
+        return index_of_name(value, card, field, listed_by="ModelConfig")
     return checked_index(value, card, field)
 
 
-def _weighted(weights: NDArray[np.float32]) -> tuple[Mixture, ...]:
+class _Weighted(Sequence[Mixture]):
+    """Mixtures of class weights float32 [N, n_classes], made when they are asked for.
+
+    Written out, they take some thirty times the memory of the array.
+    """
+
+    def __init__(self, weights: NDArray[np.float32]) -> None:
+        self._weights = weights
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    @overload
+    def __getitem__(self, index: int) -> Mixture: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mixture]: ...
+
+    def __getitem__(self, index: int | slice) -> Mixture | Sequence[Mixture]:
+        if isinstance(index, slice):
+            return _Weighted(self._weights[index])
+        row = self._weights[index]
+        classes = np.flatnonzero(row)
+        weights = row[classes].tolist()
+        total = sum(weights)
+        return tuple((c, w / total) for c, w in zip(classes.tolist(), weights, strict=True))
+
+
+def _weighted(weights: NDArray[np.float32]) -> Sequence[Mixture]:
     wrong = np.argwhere(~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
         row, column = wrong[0].tolist()
@@ -120,19 +153,12 @@ def _weighted(weights: NDArray[np.float32]) -> tuple[Mixture, ...]:
             f"class_weights[{row}, {column}]",
             f"{weights[row, column]} is not allowed; a finite number of at least 0",
         )
-    mixtures = []
-    for i, row in enumerate(weights):
-        indices = np.flatnonzero(row)
-        shares = row[indices].tolist()
-        if not shares:
-            raise InvalidRequest(
-                f"class_weights[{i}]", "the weights sum to 0; at least one must be positive"
-            )
-        total = sum(shares)
-        mixtures.append(
-            tuple((j, share / total) for j, share in zip(indices.tolist(), shares, strict=True))
+    empty = np.flatnonzero(~weights.any(axis=1))
+    if len(empty):
+        raise InvalidRequest(
+            f"class_weights[{empty[0]}]", "the weights sum to 0; at least one must be positive"
         )
-    return tuple(mixtures)
+    return _Weighted(weights)
 
 
 def _latents(rows: Rows, card: Card) -> NDArray[np.float32] | None:

@@ -123,7 +123,7 @@ def _typed(
         )
     if tensor.datatype == "BYTES":
         return list(elements)
-    return _rows(np.array(elements, _ELEMENTS[tensor.datatype]), spec)
+    return _rows(np.fromiter(elements, _ELEMENTS[tensor.datatype], wanted), spec)
 
 
 def _rows(elements: NDArray[Any], spec: Input) -> NDArray[Any]:

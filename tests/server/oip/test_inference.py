@@ -16,14 +16,17 @@ from tests.server.oip.calls import (
     Tensor,
     array,
     classes,
+    connect_oip,
     files,
     matrix,
     request,
     seeds,
     truncation,
 )
+from tests.serving import server_in_thread
 from tests.toys import Z_DIM
-from zoo.latents import latents
+from zoo.catalog import BUNDLED
+from zoo.latents import Truncation, latents
 
 MAX = 2**64 - 1
 RAW = pb.IMAGE_FORMAT_RAW
@@ -101,6 +104,19 @@ def test_given_latents_are_used_as_they_are(oip: Oip, stubs: Stubs, raw: bool) -
 def test_a_truncation_beside_latents_leaves_them_as_they_are(oip: Oip) -> None:
     z = matrix("z", [[3.0] * Z_DIM])
     assert np.array_equal(oip.infer("plain", z), oip.infer("plain", z, truncation(0.5)))
+
+
+def test_a_truncation_beside_latents_chooses_the_statistics() -> None:
+    half = Truncation(0.5)
+    z = matrix("z", latents([7, 8], [half] * 2, 60))
+    with server_in_thread(BUNDLED) as running, connect_oip(running.grpc) as oip:
+        got = oip.infer("biggan-emnist", classes("A", "B"), z, truncation(0.5, 0.5))
+        unsaid = oip.infer("biggan-emnist", classes("A", "B"), z)
+        conditions = [pb.Condition(class_name=name) for name in "AB"]
+        fields = {"count": 2, "seed": 7, "truncation": 0.5, "conditions": conditions}
+        expected = ordinary(oip.stubs, "biggan-emnist", **fields)
+    assert np.array_equal(got, expected)
+    assert not np.array_equal(got, unsaid)
 
 
 def test_classes_are_drawn_by_the_seeds_if_none_are_given(oip: Oip, stubs: Stubs) -> None:

@@ -22,7 +22,7 @@ ALL = "class, class_weights, truncation, seed, z"
 ZERO_Z = [[0.0] * Z_DIM]
 NO_WEIGHT = "is not allowed; a finite number of at least 0"
 NO_TRUNCATION = f"{NO_WEIGHT}, or unset"
-NO_NAME = "is not a class of letters@1.0.0; nearest: 'B', 'C', 'A' (GetModel lists all 3)"
+NO_NAME = "is not a class of letters@1.0.0; nearest: 'B', 'C', 'A' (ModelConfig lists all 3)"
 
 
 @pytest.mark.parametrize("raw", [False, True], ids=["typed", "raw"])

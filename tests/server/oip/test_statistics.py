@@ -106,6 +106,7 @@ def test_what_fails_is_counted_and_what_is_invalid_is_not(
     )
     calls[1].cancel()
     until(lambda: failed() == 3, "the cancelled one counted")
+    until(lambda: queued(running, "colour") == 0, "nothing waits")
     gate.open()
     assert len(calls[0].result().outputs) == 1
     (newest, _) = statistics(fresh, "plain")
