@@ -21,7 +21,7 @@ def server_options(config: ServeConfig) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", config.max_streams),
         # Pings without a request count as any others; with them a client keeps its way open.
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _ms(config.min_ping_interval_s)),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(config.min_ping_interval_s)),
         ("grpc.http2.max_ping_strikes", _STRIKES if config.min_ping_interval_s else 0),
     ]
     if config.max_connection_age_s:

@@ -27,13 +27,14 @@ class Authority:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder, name
+        self._folder, self._name, self._issued = folder, name, 0
         self.ca, self._key = folder / f"{name}.pem", folder / f"{name}.key"
         _openssl("req", "-x509", *_CURVE, *self._out(self._key, self.ca), "-subj", f"/CN={name}")
 
     def issue(self, name: str) -> Issued:
-        """A certificate for this machine, as a server or as a client."""
-        stem = self._folder / f"{self._name}-{name}"
+        """A certificate for this machine, as a server or as a client, in files of its own."""
+        self._issued += 1
+        stem = self._folder / f"{self._name}-{name}-{self._issued}"
         issued = Issued(stem.with_suffix(".pem"), stem.with_suffix(".key"))
         signed = [
             "-CA",
