@@ -39,10 +39,7 @@ def _to_error(error: Any, target: str) -> GanagerieError:  # RpcError has no typ
         case grpc.StatusCode.NOT_FOUND:
             return ModelNotFound(text)
         case grpc.StatusCode.UNAVAILABLE:
-            hint = "is the server running? ganagerie serve"
-            if "handshake failed" in text.lower():
-                hint = "the TLS settings of client and server do not agree (tls_ca, tls_cert)"
-            return ServerUnavailable(f"{target} does not answer ({text}); {hint}")
+            return ServerUnavailable(f"{target} does not answer ({text}); {_hint(text)}")
         case grpc.StatusCode.UNAUTHENTICATED:
             return Unauthenticated(f"{target}: {text}")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -52,6 +49,14 @@ def _to_error(error: Any, target: str) -> GanagerieError:  # RpcError has no typ
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{target}: no answer within the deadline; raise timeout_s")
     return CallFailed(f"{code.name}: {text}")
+
+
+def _hint(text: str) -> str:
+    if "handshake failed" in text:
+        return "the TLS settings of client and server do not agree (tls_ca, tls_cert)"
+    if "failed to connect" in text and "Socket closed" in text:
+        return "does the server ask for TLS (tls_ca), or for a certificate (tls_cert)?"
+    return "is the server running? ganagerie serve"
 
 
 def _detail(error: Any, wanted: Any) -> Any:

@@ -85,9 +85,16 @@ def test_who_does_not_trust_the_authority_is_told_so(
     )
 
 
-def test_a_plain_client_gets_nothing(secured: Running) -> None:
+def test_a_plain_client_gets_nothing_and_a_hint(secured: Running) -> None:
     with connect(secured.grpc) as stubs:
         assert refusal(lambda: stubs.generate("plain")).code == "UNAVAILABLE"
+    with Client(secured.grpc) as client, pytest.raises(ServerUnavailable) as raised:
+        client.generate("plain")
+    assert re.fullmatch(
+        rf"{secured.grpc} does not answer \(failed to connect.*Socket closed\); "
+        r"does the server ask for TLS \(tls_ca\), or for a certificate \(tls_cert\)\?",
+        str(raised.value),
+    )
 
 
 def test_a_secure_client_does_not_fall_back_to_plain(toy_server: Running, one: Authority) -> None:
