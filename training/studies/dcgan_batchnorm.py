@@ -11,7 +11,7 @@ from training.config import Recipe, load_recipe
 from training.data import Images, load_dataset, load_held_out
 from training.errors import CollapsedError, StudyStopped
 from training.launch import launch
-from training.monitor.observed import ObservedRun
+from training.monitor.views.observed import ObservedRun
 from training.studies.dcgan_batchnorm_findings import Watched, claims, draw, words
 from training.studies.study import Findings, Setting, Study
 
