@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from pydantic import JsonValue
 
 from training.errors import StudyError
-from  import rounded
+from training.monitor.readings import rounded
 from training.monitor.verdict import Health, Verdict
 from training.monitor.views.history import Column, Key
 from training.monitor.views.observed import ObservedRun

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import JsonValue
 
-from  import rounded
+from training.monitor.readings import rounded
 from training.studies.normalised_nets import Head, Norm
 
 Net = Literal["plain", "residual"]
