@@ -29,9 +29,9 @@ def claims(
     return (
         _order(curves),
         _strikingly(curves),
-        _grows_in_training(curves),
-        _grows_with_depth(curves),
-        _skips_tame(curves),
+        _grows_in_training(curves, chance),
+        _grows_with_depth(curves, chance),
+        _skips_tame(curves, chance),
         _instance_residual(curves, starts, probe, chance),
     )
 
@@ -94,7 +94,7 @@ def _strikingly(curves: Curves) -> Claim:
     )
 
 
-def _grows_in_training(curves: Curves) -> Claim:
+def _grows_in_training(curves: Curves, chance: float) -> Claim:
     grown = {net: curves[net, "spectral"].growth() for net in NETS}
     others = ", ".join(
         f"{net} {norm} x{curves[net, norm].growth():.2g}" for net in NETS for norm in NORMS[:2]
@@ -102,24 +102,28 @@ def _grows_in_training(curves: Curves) -> Claim:
     return Claim(
         author="With spectral norm gradients grow during training.",
         found=f"From start to end: plain x{grown['plain']:.3g}, residual "
-        f"x{grown['residual']:.3g}; for comparison {others}.",
-        agrees=all(factor > 1 for factor in grown.values()),
+        f"x{grown['residual']:.3g}; for comparison {others}.{_untrained(curves, NETS, chance)}",
+        agrees=None
+        if _untrained(curves, NETS, chance)
+        else all(factor > 1 for factor in grown.values()),
     )
 
 
-def _grows_with_depth(curves: Curves) -> Claim:
+def _grows_with_depth(curves: Curves, chance: float) -> Claim:
     curve = curves["plain", "spectral"]
     middle = len(curve.gradients) // 2
     fits = [fit(curve.by_depth(epoch)) for epoch in (0, middle, -1)]
     return Claim(
         author="… and with depth, exponentially where there are no skips.",
         found=f"Plain net, towards the logits: at the start {fits[0]}, in the middle {fits[1]}, "
-        f"at the end {fits[2]}.",
-        agrees=fits[2].factor > 1 and fits[2].r2 >= _EXPONENTIAL_R2,
+        f"at the end {fits[2]}.{_untrained(curves, NETS[:1], chance)}",
+        agrees=None
+        if _untrained(curves, NETS[:1], chance)
+        else fits[2].factor > 1 and fits[2].r2 >= _EXPONENTIAL_R2,
     )
 
 
-def _skips_tame(curves: Curves) -> Claim:
+def _skips_tame(curves: Curves, chance: float) -> Claim:
     plain, residual = (fit(curves[net, "spectral"].by_depth(-1)) for net in NETS)
     spreads = [
         max(values) / max(min(values), 1e-30)
@@ -128,9 +132,18 @@ def _skips_tame(curves: Curves) -> Claim:
     return Claim(
         author="Residual connections tame that.",
         found=f"Spectral norm at the end: plain {plain}, residual {residual}; largest over "
-        f"smallest layer: plain {spreads[0]:.3g}, residual {spreads[1]:.3g}.",
-        agrees=abs(residual.factor - 1) < abs(plain.factor - 1) and spreads[1] < spreads[0],
+        f"smallest layer: plain {spreads[0]:.3g}, residual {spreads[1]:.3g}."
+        f"{_untrained(curves, NETS, chance)}",
+        agrees=None
+        if _untrained(curves, NETS, chance)
+        else abs(residual.factor - 1) < abs(plain.factor - 1) and spreads[1] < spreads[0],
     )
+
+
+def _untrained(curves: Curves, nets: Sequence[Net], chance: float) -> str:
+    """Which of the nets with spectral norm have learned nothing; empty if all have something."""
+    stuck = [n for n in nets if curves[n, "spectral"].accuracy[-1] <= _LEARNS * chance]
+    return f" But it has not learned: {', '.join(stuck)}." if stuck else ""
 
 
 def _instance_residual(
