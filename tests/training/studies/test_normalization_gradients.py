@@ -15,7 +15,8 @@ from tests.training.conftest import Cli
 from tests.training.pictures import picture, write_zip
 from training.gradient_norms import mean_gradient_norms
 from training.studies.normalised_nets import Head, Norm, PlainNet, ResidualNet, convolutions
-from training.studies.normalization_curves import Curve, fit
+from training.studies.normalization_claims import claims
+from training.studies.normalization_curves import NETS, Curve, Net, Start, fit
 
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
@@ -131,3 +132,49 @@ def test_data_without_classes_are_refused(cli: Cli, tmp_path: Path) -> None:
     assert refused.err.splitlines()[-1] == (
         f"error: {data}: the study needs images in classes, the same ones in both parts"
     )
+
+
+def curve(start: list[float], end: list[float], accuracy: float) -> Curve:
+    """From one set of gradient norms to another, every weight of norm one."""
+    made = Curve(tuple(str(i) for i in range(len(start))))
+    ones = dict.fromkeys(made.layers, 1.0)
+    for norms in (start, end):
+        made.add_gradients(dict(zip(made.layers, norms, strict=True)), ones)
+    made.add_outcome(1.0, accuracy)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "last", "agree"),
+    [
+        (0.5, 2.0, [True, True, True, True, True, False]),
+        (0.5, 0.4, [True, True, False, False, False, False]),
+        (0.1, 2.0, [True, True, None, None, None, True]),
+    ],
+)
+def test_claims_follow_the_numbers(accuracy: float, last: float, agree: list[bool | None]) -> None:
+    """`last` is the factor from layer to layer at the end, in the plain net with spectral norm."""
+    levels: dict[tuple[Net, Norm], float] = {
+        ("plain", "batch"): 1.0,
+        ("plain", "instance"): 0.5,
+        ("plain", "spectral"): 0.1,
+        ("residual", "batch"): 1.0,
+        ("residual", "instance"): 0.5,
+        ("residual", "spectral"): 0.01,
+    }
+    curves = {
+        (net, norm): curve(
+            [levels[net, norm]] * 5,
+            [0.2 * last**i if net == "plain" else 0.2 for i in range(5)],
+            accuracy,
+        )
+        for net, norm in levels
+    }
+    if last < 1:  # gradients fall in the residual net, and their spread grows
+        curves["residual", "spectral"] = curve(
+            [0.01] * 5, [1e-3 * 0.1**i for i in range(5)], accuracy
+        )
+    starts = [Start(norm, head, {"0": 1.0}) for norm in NORMS for head in ("norm-relu", "norm")]
+    probe = curve([1e-9] * 5, [1e-9] * 5, 0.1)
+    assert len({net for net, _ in curves}) == len(NETS)
+    assert [claim.agrees for claim in claims(curves, starts, probe, 0.1)] == agree
