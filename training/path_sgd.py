@@ -43,7 +43,7 @@ class PathNetwork:
         """The path norm φ_p: (Σ over paths Π |w|^p)^(1/p), a scalar."""
         return self._sum(self._powers(p), p) ** (1.0 / p)
 
-    @torch.enable_grad()  # type: ignore[untyped-decorator]  # torch leaves it untyped
+    @torch.enable_grad()
     def gammas(self, p: int = 2) -> dict[str, Tensor]:
         """γ_p of every edge, by the parameter's name and in its shape.
 
@@ -112,7 +112,7 @@ class PathSGD(torch.optim.Optimizer):
         """One update; `closure`, if any, computes the loss and its gradients anew."""
         loss = None
         if closure is not None:
-            with torch.enable_grad():  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            with torch.enable_grad():
                 loss = closure()
         (group,) = self.param_groups
         gammas = self._paths.gammas(group["p"])

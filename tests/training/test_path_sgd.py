@@ -16,6 +16,16 @@ from zoo.nets.classifier import Classifier
 Edge = tuple[str, int]
 """A parameter's name and a flat index into it."""
 
+START: tuple[list[Edge], float] = ([], 1.0)
+"""A path without edges."""
+
+
+def side(size: object) -> int:
+    """Of a square."""
+    first = size[0] if isinstance(size, tuple) else size
+    assert isinstance(first, int)
+    return first
+
 
 class Wiring:
     """A network as edges between numbered units, each with a weight or a constant."""
@@ -75,16 +85,15 @@ class Wiring:
     def _slide(self, name: str, module: nn.Module, units: Tensor) -> Tensor:
         """Convolutions and pooling, by asking torch which pixels a window has."""
         assert isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
-        k, stride, pad = module.kernel_size, module.stride, module.padding
-        k, stride, pad = (side if isinstance(side, int) else side[0] for side in (k, stride, pad))  # type: ignore[assignment]
-        padded = F.pad(units + 1, (pad, pad, pad, pad)) - 1  # type: ignore[list-item]
-        windows = padded.unfold(1, k, stride).unfold(2, k, stride)  # type: ignore[arg-type]
+        k, stride, pad = map(side, (module.kernel_size, module.stride, module.padding))
+        padded = F.pad(units + 1, (pad, pad, pad, pad)) - 1
+        windows = padded.unfold(1, k, stride).unfold(2, k, stride)
         channels = module.out_channels if isinstance(module, nn.Conv2d) else len(units)
         out = self._new(torch.Size([channels, *windows.shape[1:3]]))
         for c, y, x in itertools.product(*map(range, out.shape)):
             into = self.incoming[int(out[c, y, x])] = []
             if not isinstance(module, nn.Conv2d):
-                share = 1.0 / k**2 if isinstance(module, nn.AvgPool2d) else 1.0  # type: ignore[operator]
+                share = 1.0 / k**2 if isinstance(module, nn.AvgPool2d) else 1.0
                 sources = [int(s) for s in windows[c, y, x].flatten() if s >= 0]
                 into += [(source, [], share) for source in sources]
                 continue
@@ -101,10 +110,10 @@ class Wiring:
     def paths(self, unit: int) -> Iterator[tuple[list[Edge], float]]:
         """Every path that ends in a unit: its edges with weights, and the product of constants."""
         if unit in self.inputs:
-            yield [], 1.0
+            yield START
             return
         for source, edges, constant in self.incoming[unit]:
-            before = iter([([], 1.0)]) if source is None else self.paths(source)  # type: ignore[list-item]
+            before = self.paths(source) if source is not None else iter([START])
             for along, product in before:
                 yield along + edges, product * constant
 
