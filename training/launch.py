@@ -145,11 +145,13 @@ def _newest_checkpoint(recipe: Recipe, out: Path) -> dict[str, Any] | None:
             raise RunError(f"--resume: there is no run in {out}")
         return None
     saved = checkpoint.load(path)
-    then, now = saved["recipe"], recipe.model_dump(mode="json")
+    # Validated, because keys that are newer than the checkpoint have their defaults in it.
+    before = Recipe.model_validate(saved["recipe"])
+    then, now = before.model_dump(mode="json"), recipe.model_dump(mode="json")
     for key in _FIXED:
-        if then.get(key, Recipe.model_fields[key].default) != now[key]:
+        if then[key] != now[key]:
             raise RunError(
-                f"--resume: {key} cannot change during a run; it is {then.get(key)!r}, "
+                f"--resume: {key} cannot change during a run; it is {then[key]!r}, "
                 f"not {now[key]!r}. Start a new run for that"
             )
     return saved

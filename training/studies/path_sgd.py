@@ -132,7 +132,7 @@ def run(setting: Setting) -> Findings:
     halves = {"rates": [round(10.0 ** (-k / 2), 6) for k in range(11)]}
     sizes = setting.sizes(
         Sizes,
-        reduced=halves | {"hidden": 400, "images": 12_000, "epochs": 20, "tuning_epochs": 2},
+        reduced=halves | {"hidden": 400, "images": 8_000, "epochs": 20, "tuning_epochs": 2},
         quick=decades | {"hidden": 64, "images": 3_000, "epochs": 5, "tuning_epochs": 1},
     )
     train = load_digits(setting, train=True, most=sizes.images)

@@ -63,7 +63,7 @@ def draw(setting: Setting, figure: Figure, curves: Sequence[Curve]) -> None:
             axis.set_title(f"{label}, {start} start")
             axis.set_xlabel("epoch")
             if key == "train_loss":
-                axis.legend(title="optimiser, rate")
+                axis.legend(title="optimiser, rate", loc="lower left")
 
 
 def judge(curves: Sequence[Curve], test_images: int) -> tuple[Claim, ...]:
