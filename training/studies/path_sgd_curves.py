@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from matplotlib.ticker import MaxNLocator
+
 from training.studies.drawing import drawing
 from training.studies.study import Claim, Figure, Setting
 
@@ -57,13 +59,14 @@ def draw(setting: Setting, figure: Figure, curves: Sequence[Curve]) -> None:
                 axis.plot(
                     [max(value, floor) for value in values],
                     color=f"C{names.index(curve.optimizer)}",
-                    label=f"{curve.optimizer}, {curve.lr:g}",
+                    label=f"{curve.optimizer}, {curve.lr:.2g}",
                 )
             axis.set_yscale("log")
             axis.set_title(f"{label}, {start} start")
             axis.set_xlabel("epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if key == "train_loss":
-                axis.legend(title="optimiser, rate", loc="lower left")
+                axis.legend(title="optimiser, rate", loc="upper right")
 
 
 def judge(curves: Sequence[Curve], test_images: int) -> tuple[Claim, ...]:
