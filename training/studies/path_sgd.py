@@ -165,7 +165,8 @@ def run(setting: Setting) -> Findings:
         name="learning-curves",
         caption="Cross-entropy and error on the training images, and error on the test images, by "
         f"epoch; two hidden layers of {sizes.hidden}, {len(train):,} images, each optimiser at its "
-        "best rate. No error at all is drawn at 1e-4. Above from a balanced start, below from an unbalanced one.",
+        "best rate. No error at all is drawn at 1e-4. Above from a balanced start, below from an "
+        "unbalanced one.",
     )
     draw(setting, figure, curves)
     numbers: dict[str, Any] = {"tuning": tuning, "curves": [asdict(curve) for curve in curves]}
