@@ -107,7 +107,7 @@ def draw_gains(setting: Setting, outcomes: Sequence[Outcome], starts: Sequence[S
                 low, high = np.nanmin(finite), np.nanmax(finite)
                 for (i, j), value in np.ndenumerate(table):
                     bright = value > (low + high) / 2
-                    text = f"{value:.3g}" if math.isfinite(value) else "diverged"
+                    text = f"{value:.4g}" if math.isfinite(value) else "diverged"
                     axis.text(j, i, text, ha="center", va="center", color="kw"[not bright])
                 axis.set_xticks(range(len(gains)), [f"{gain:.3g}" for gain in gains])
                 axis.set_yticks(range(len(gains)), [f"{gain:.3g}" for gain in gains])
@@ -146,6 +146,5 @@ def draw_ends(setting: Setting, outcomes: Sequence[Outcome], starts: Sequence[St
             axis.set_yticks(places, [start.name for start in starts])
             axis.set_title(outcome.title)
             axis.set_xlabel(outcome.score)
-            axis.set_xscale("log")
-        axes[0].legend()
+        axes[-1].legend(loc="upper right")
     return figure

@@ -84,14 +84,24 @@ def study_folding(setting: Setting, n: int, seed: int) -> tuple[Folding, Figure]
         "its cut, as histograms, and both densities. Folding puts the tails next to 0, on their "
         "own side of it.",
     )
-    with drawing(setting, figure, "A truncated normal, and the approximation by fmod") as (axis,):
-        x = np.linspace(-2.2, 2.2, 881)
+    title = "A truncated normal, and the approximation by fmod"
+    with drawing(setting, figure, title, columns=2, panel=(4.6, 3.1)) as (left, right):
+        x, shares = np.linspace(-2.2, 2.2, 881), []
         for number, (label, values, density) in enumerate(
             (("truncated", exact, truncated_density), ("fmod", folded, folded_density))
         ):
-            axis.hist(values, 110, range=(-2.2, 2.2), density=True, color=f"C{number}", alpha=0.3)
-            axis.plot(x, density(x), color=f"C{number}", label=label)
-        axis.set_xlabel("standard deviations")
-        axis.set_ylabel("density")
-        axis.legend(loc="lower center")
+            share, bounds, _ = left.hist(
+                values, 88, range=(-2.2, 2.2), density=True, color=f"C{number}", alpha=0.3
+            )
+            shares.append(np.asarray(share))
+            left.plot(x, density(x), color=f"C{number}", label=label)
+        left.set_ylabel("density")
+        left.legend(loc="lower center")
+        middles = (bounds[:-1] + bounds[1:]) / 2
+        right.bar(middles, shares[1] - shares[0], bounds[1] - bounds[0], color="C1", alpha=0.3)
+        within = x[np.abs(x) < _CUT]
+        right.plot(within, folded_density(within) - truncated_density(within), color="C1")
+        right.set_ylabel("density of fmod less that of truncated")
+        for axis in (left, right):
+            axis.set_xlabel("standard deviations")
     return folding, figure

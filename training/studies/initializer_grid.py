@@ -25,7 +25,7 @@ Positive = Annotated[int, Field(gt=0)]
 Gain = Annotated[float, Field(gt=0)]
 
 _DEFAULT: Final = "torch's default"
-_DENSITY_SAMPLES: Final = 200_000
+_DENSITY_SAMPLES: Final = 2_000_000
 
 
 class Sizes(BaseModel):
@@ -158,7 +158,7 @@ def _dcgan(setting: Setting, sizes: Sizes, starts: list[Start]) -> Outcome:
         "DCGAN",
         "the generator's loss",
         f"Fréchet distance of {sizes.dcgan_samples:,}",
-        "twentieth of the run",
+        "part of the run",
         endings,
     )
 
