@@ -58,8 +58,8 @@ class DcganRuns:
 
     def train(self, start: Start, optimizer: str, itrs: int) -> Ending:
         """Trains; `losses` are G's, `score` is the Fréchet distance of the last generator."""
-        recipe, torch_seed = self._recipe, self._recipe.seed
-        torch.manual_seed(torch_seed)
+        recipe = self._recipe
+        torch.manual_seed(recipe.seed)
         networks = build(recipe.network, GREY)
         for network in networks:
             initialize(network, start.config)
@@ -95,6 +95,7 @@ class DcganRuns:
     def _images(self, generator: torch.nn.Module) -> Iterator[torch.Tensor]:
         """uint8, normalised by the statistics of their own batches, as in training."""
         z_dim = self._recipe.network.z_dim
-        for counter in range(-(-self._samples // _BATCH)):
-            z = noise(self._recipe.seed, _MEASURING + counter, _BATCH, z_dim).to(self._device)
+        for first in range(0, self._samples, _BATCH):
+            n = min(_BATCH, self._samples - first)
+            z = noise(self._recipe.seed, _MEASURING + first // _BATCH, n, z_dim).to(self._device)
             yield generator(z).mul(255.0).round().to(torch.uint8).cpu()
