@@ -145,9 +145,9 @@ def _newest_checkpoint(recipe: Recipe, out: Path) -> dict[str, Any] | None:
             raise RunError(f"--resume: there is no run in {out}")
         return None
     saved = checkpoint.load(path)
-    # Validated, because keys that are newer than the checkpoint have their defaults in it.
-    before = Recipe.model_validate(saved["recipe"])
-    then, now = before.model_dump(mode="json"), recipe.model_dump(mode="json")
+    # Keys that came later than the checkpoint have their defaults.
+    then = Recipe.model_validate(saved["recipe"]).model_dump(mode="json")
+    now = recipe.model_dump(mode="json")
     for key in _FIXED:
         if then[key] != now[key]:
             raise RunError(

@@ -56,7 +56,6 @@ class Shown:
         )
 
     def __enter__(self) -> Shown:
-        self._bars.start()
         return self
 
     def __exit__(
@@ -75,6 +74,8 @@ class Shown:
         """Goes through `items`; its bar is there as long as it lasts."""
         if total is None and isinstance(items, Sized):
             total = len(items)
+        if not self._bars.tasks:  # a run within a study has a bar of its own
+            self._bars.start()
         task = self._bars.add_task(description, total=total)
         try:
             for done, item in enumerate(items, 1):
@@ -86,6 +87,8 @@ class Shown:
                     self.say(f"{description}  {done}" + (f"/{total}" if total else ""))
         finally:
             self._bars.remove_task(task)
+            if not self._bars.tasks:
+                self._bars.stop()
 
 
 def prepare(out: Path) -> None:
