@@ -5,7 +5,7 @@ the network's function as it was, but changes the steps of SGD. Path-SGD divides
 
     γ_p(e) = (Σ over paths through e of Π over their other edges |w|^p)^(2/p)
 
-(section 4, equation 10), which makes its steps change as the weights do. With q = |w|^p as weights
+which makes its steps change as the weights do. With q = |w|^p as weights
 and all inputs at one, the sum of a linear network's outputs is Σ over paths Π q = φ_p^p, φ_p being
 the path norm. Its derivative by one q is the inner sum of γ_p, so that one forward and one backward
 pass of a single example give every γ. Which edges a module stands for is in `_PathPass`.
@@ -54,7 +54,7 @@ class PathNetwork:
         total = self._sum(powers, p)
         sums = torch.autograd.grad(total, list(powers.values()), allow_unused=True)
         return {
-            name: torch.zeros_like(q) if inner is None else inner.pow(2.0 / p)
+            name: torch.zeros_like(q) if inner is None else inner.square() if p == 1 else inner
             for (name, q), inner in zip(powers.items(), sums, strict=True)
         }
 
@@ -71,7 +71,7 @@ class PathNetwork:
 
 
 class PathSGD(torch.optim.Optimizer):
-    """w ← w - lr / γ_p(w) · gradient (section 4, algorithm 1).
+    """w ← w - lr / γ_p(w) · gradient.
 
     An edge without paths keeps its weight: a unit without a way in or out is dead, and has no
     gradient either. Parameters without a gradient stay, and count as edges.

@@ -1,4 +1,4 @@
-"""Path-SGD against SGD, AdaGrad and Adam, on digits (Neyshabur et al. 2015, section 5).
+"""Path-SGD against SGD, AdaGrad and Adam, on digits (after Neyshabur et al. 2015).
 
 A rectified network with two hidden layers starts balanced, every weight from N(0, 1 / fan in), or
 unbalanced: the same function, after units drawn with replacement, a quarter as often as there are
@@ -196,6 +196,6 @@ STUDY = Study(
     question="Does descent that rescaling cannot change learn faster, and does the balance of the "
     "start matter to the others?",
     source="Neyshabur, Salakhutdinov, Srebro 2015, Path-SGD: Path-Normalized Optimization in Deep "
-    "Neural Networks, section 5, on the digits of EMNIST instead of MNIST.",
+    "Neural Networks: its experiments, on the digits of EMNIST instead of MNIST.",
     run=run,
 )

@@ -65,7 +65,7 @@ def draw(setting: Setting, figure: Figure, curves: Sequence[Curve]) -> None:
             axis.set_title(f"{label}, {start} start")
             axis.set_xlabel("epoch")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if key == "train_loss":
+            if key == "test_error":  # where it hides nothing
                 axis.legend(title="optimiser, rate", loc="upper right")
 
 
