@@ -5,10 +5,10 @@ the network's function as it was, but changes the steps of SGD. Path-SGD divides
 
     γ_p(e) = (Σ over paths through e of Π over their other edges |w|^p)^(2/p)
 
-which makes its steps change as the weights do. With q = |w|^p as weights
-and all inputs at one, the sum of a linear network's outputs is Σ over paths Π q = φ_p^p, φ_p being
-the path norm. Its derivative by one q is the inner sum of γ_p, so that one forward and one backward
-pass of a single example give every γ. Which edges a module stands for is in `_PathPass`.
+which makes its steps change as the weights do. With q = |w|^p as weights and all inputs at one, the
+outputs of a linear network sum up to Σ over paths Π q = φ_p^p, φ_p being the path norm. Its
+derivative by one q is the inner sum of γ_p, so that one forward and one backward pass of a single
+example give every γ. Which edges a module stands for is in `path_modules.py`.
 """
 
 from __future__ import annotations

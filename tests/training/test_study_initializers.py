@@ -12,9 +12,17 @@ import torch
 
 from tests.training.conftest import Cli
 from training.data import ImageSet
+from training.studies.initializer_figures import Outcome
 from training.studies.initializer_folding import drawn, folded_density, truncated_density
+from training.studies.initializer_grid import gains_claim
 from training.studies.initializer_sequences import SequenceModel, train_sequences
-from training.studies.initializer_starts import OPTIMIZERS, grid_start, optimizer_of, starts_of
+from training.studies.initializer_starts import (
+    OPTIMIZERS,
+    Ending,
+    grid_start,
+    optimizer_of,
+    starts_of,
+)
 
 
 def test_densities_are_densities() -> None:
@@ -96,6 +104,33 @@ def test_sequence_model_learns_and_the_start_counts(optimizer: str) -> None:
     assert runs[0].losses != runs[2].losses
     assert len(runs[0].losses) == 6
     assert runs[0].score < 0.5 * math.log(10)
+
+
+def outcome(*scores: tuple[float, float]) -> Outcome:
+    """Two seeds' scores of the grid's only start; torch's default has 2 and 3, the others 9."""
+    endings = {}
+    for optimizer, grid in zip(OPTIMIZERS, scores, strict=True):
+        for start in starts_of([1.0]):
+            given = grid if start.gains else (2.0, 3.0) if "default" in start.name else (9.0, 9.0)
+            endings[optimizer, start.name] = [Ending([1.0], score) for score in given]
+    return Outcome("m", "Model", "loss", "score", "epoch", endings)
+
+
+@pytest.mark.parametrize(
+    ("scores", "agrees"),
+    [
+        ([(1.0, 2.5), (1.9, 2.9)], True),
+        ([(2.5, 3.5), (4.0, float("inf"))], False),
+        ([(1.0, 3.5), (1.0, 1.0)], None),
+        ([(1.0, 1.0), (4.0, 4.0)], None),
+    ],
+)
+def test_claim_needs_every_seed_and_optimiser(
+    scores: list[tuple[float, float]], agrees: bool | None
+) -> None:
+    claim = gains_claim(outcome(*scores), starts_of([1.0]))
+    assert claim.agrees is agrees
+    assert "2.5 by default" in claim.found
 
 
 def test_quick_run(cli: Cli, data_folder: Path, tmp_path: Path) -> None:

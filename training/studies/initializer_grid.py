@@ -99,7 +99,7 @@ def run(setting: Setting) -> Findings:
         quick=setting.quick,
         settings=sizes.model_dump(mode="json"),
         numbers=numbers,
-        claims=(_folding_claim(folding), *(_gains_claim(o, starts) for o in outcomes)),
+        claims=(folding_claim(folding), *(gains_claim(o, starts) for o in outcomes)),
         figures=figures,
         words=" ".join(_words(outcome, starts) for outcome in outcomes),
     )
@@ -163,7 +163,8 @@ def _dcgan(setting: Setting, sizes: Sizes, starts: list[Start]) -> Outcome:
     )
 
 
-def _folding_claim(folding: Folding) -> Claim:
+def folding_claim(folding: Folding) -> Claim:
+    """Whether weights folded by fmod could be of a truncated normal."""
     return Claim(
         author="The remainder by two standard deviations makes a truncated normal.",
         found=f"Of {folding.samples:,} weights the variance is {folding.folded_variance:.4f} "
@@ -174,8 +175,11 @@ def _folding_claim(folding: Folding) -> Claim:
     )
 
 
-def _gains_claim(outcome: Outcome, starts: list[Start]) -> Claim:
-    """It is told from these runs only where all seeds say the same under both optimisers."""
+def gains_claim(outcome: Outcome, starts: list[Start]) -> Claim:
+    """The grid's best start against torch's default, by optimiser.
+
+    It is told from these runs only where all seeds say the same under both optimisers.
+    """
     found, better = [], set()
     for optimizer in OPTIMIZERS:
         grid = {s.name: outcome.final(optimizer, s.name) for s in starts if s.gains}
