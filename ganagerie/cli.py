@@ -5,6 +5,7 @@ Errors that Ganagerie raises on purpose end in one line on stderr and exit code 
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -52,6 +53,8 @@ def _root(
 
 def main() -> None:
     """Entry point of the `ganagerie` script."""
+    # gRPC's own lines about each failed handshake would stand between ours; it reads this once.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         app()
     except GanagerieError as error:

@@ -4,7 +4,8 @@
     ├── InvalidRequest, ModelNotFound     as the server raises them
     ├── ClientError
     │   ├── ServerUnavailable     nobody answers there, or the server is starting or stopping
-    │   ├── ServerBusy            its queue is full: try again later
+    │   ├── ServerBusy            it has as much to do as it takes on: try again later
+    │   ├── Unauthenticated       it wants an API key, or does not know the one that it got
     │   ├── DeadlineExceeded      no answer within `timeout_s`
     │   └── CallFailed            anything else; has the status code
     └── OutputError               a file that cannot be written
@@ -26,7 +27,19 @@ class ServerUnavailable(ClientError):
 
 
 class ServerBusy(ClientError):
-    """The server's queue is full: try again later."""
+    """The server has as much to do as it takes on: try again later.
+
+    Attributes:
+        retry_after_s: when, if the server says so.
+    """
+
+    def __init__(self, text: str, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Unauthenticated(ClientError):
+    """The server wants an API key, or does not know the one that it got."""
 
 
 class DeadlineExceeded(ClientError):

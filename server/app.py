@@ -15,6 +15,8 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from protos.inference.v2 import open_inference_pb2 as oip_pb
+from protos.inference.v2 import open_inference_pb2_grpc as oip_grpc
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
 from server.config import ServeConfig, misspelt_settings
@@ -22,24 +24,33 @@ from server.errors import BindError
 from server.health import HealthService
 from server.http.probes import HttpServer, listen, probes_app
 from server.interceptors import ErrorInterceptor
+from server.limits import server_options
+from server.oip.service import OpenInferenceService
 from server.residency import Residency
+from server.security import Security
 from server.service import ImageGenerationService, ZooService
 from server.telemetry import Telemetry, configure_logging
 from zoo.catalog import Catalog
 from zoo.errors import ZooError
 from zoo.runtime import load_runtime
 
-_SERVICES = [service.full_name for service in pb.DESCRIPTOR.services_by_name.values()]
+_SERVICES = [
+    service.full_name
+    for file in (pb.DESCRIPTOR, oip_pb.DESCRIPTOR)
+    for service in file.services_by_name.values()
+]
 # A runner that comes back from onnxruntime wants the GIL at once: at Python's 5 ms it waits while
 # the event loop answers, and a core is idle (docs/log.md has the figures).
 _SWITCH_INTERVAL_S = 1e-4
-_NO_PORT_SHARING = ("grpc.so_reuseport", 0)  # else a second server takes half of the calls
 
 _log = structlog.get_logger()
 
 
 class App:
     """One server. `start`, then `drain`; each once.
+
+    Raises:
+        CredentialsError: a file for TLS, or of API keys, cannot be used.
 
     Attributes:
         grpc_address: `HOST:PORT`, with the port that was taken; set by `start`.
@@ -52,14 +63,17 @@ class App:
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
         self._telemetry = Telemetry()
+        self._security = Security(config, self._telemetry)
         self._residency = Residency(config, self._telemetry.batch)
         self._telemetry.watch_queues(
             lambda: [(r.card, r.batcher.waiting) for r in self._residency.loaded()]
         )
+        self._http_host = config.http_host or config.host
         self._serving = False
         self._health = HealthService(_SERVICES)
         self._grpc = grpc.aio.server(
-            interceptors=[ErrorInterceptor(self._telemetry)], options=[_NO_PORT_SHARING]
+            interceptors=[*self._security.interceptors, ErrorInterceptor(self._telemetry)],
+            options=server_options(config),
         )
         self._http = HttpServer(probes_app(lambda: self._serving, self._telemetry.registry))
 
@@ -77,6 +91,7 @@ class App:
         self._register_services()
         port, http_socket = self._bind()
         await self._grpc.start()
+        self._security.watch()
         self._http_task = asyncio.create_task(self._http.serve([http_socket]))
         await asyncio.to_thread(self._residency.load, catalog)
         try:
@@ -87,7 +102,7 @@ class App:
         self._health.set_serving(True)
         self._serving = True
         self.grpc_address = _address(self._config.host, port)
-        self.http_address = _address(self._config.host, http_socket.getsockname()[1])
+        self.http_address = _address(self._http_host, http_socket.getsockname()[1])
         _log.info(
             "serving",
             grpc=self.grpc_address,
@@ -98,6 +113,7 @@ class App:
             },
             startup_s=round(time.perf_counter() - started_s, 3),
         )
+        self._security.warn(self.grpc_address)
 
     async def drain(self) -> None:
         """Takes no new work, finishes what runs within the grace, and stops."""
@@ -108,6 +124,7 @@ class App:
 
     async def _stop(self, grace_s: float) -> None:
         self._health.stop()
+        self._security.stop()
         await self._grpc.stop(grace_s)
         self._http.should_exit = True
         await self._http_task
@@ -118,6 +135,9 @@ class App:
             ImageGenerationService(self._residency, self._config.largest_count), self._grpc
         )
         pb_grpc.add_ZooServicer_to_server(ZooService(self._residency), self._grpc)
+        oip_grpc.add_GRPCInferenceServiceServicer_to_server(
+            OpenInferenceService(self._residency, self._config, lambda: self._serving), self._grpc
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
             [*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._grpc
@@ -129,14 +149,15 @@ class App:
         try:
             # gRPC would write a line of its own about a port that is taken: find out before.
             listen(config.host, config.port).close()
-            port = self._grpc.add_insecure_port(address)
+            port = self._security.add_port(self._grpc, address)
         except (OSError, RuntimeError) as error:
             raise BindError(_taken("--port", address)) from error
         try:
-            return port, listen(config.host, config.http_port)
+            return port, listen(self._http_host, config.http_port)
         except OSError as error:
-            address = _address(config.host, config.http_port)
-            raise BindError(_taken("--http-port", address)) from error
+            address = _address(self._http_host, config.http_port)
+            host_flag = "--http-host" if config.http_host else "--host"
+            raise BindError(_taken("--http-port", address, host_flag)) from error
 
     def _report_models(self) -> None:
         failed = self._residency.failed
@@ -179,8 +200,8 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _taken(flag: str, address: str) -> str:
+def _taken(flag: str, address: str, host_flag: str = "--host") -> str:
     return (
         f"cannot listen on {address}: it is in use, or not an address of this machine; "
-        f"choose another with {flag} (0 takes a free port) or --host"
+        f"choose another with {flag} (0 takes a free port) or {host_flag}"
     )

@@ -1,6 +1,7 @@
-"""What can be set about a server: declared once here; flags and environment derive from it.
+"""What can be set about a server: declared once here; flags, environment and file derive from it.
 
-Precedence: command-line flag, then environment variable `GANAGERIE_<NAME>`, then default.
+`server/config_file.py` puts them together: a flag wins over an environment variable
+`GANAGERIE_<NAME>`, that over the file, and the file over the default.
 """
 
 from __future__ import annotations
@@ -8,13 +9,26 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from zoo.catalog import BUNDLED
 from zoo.runtime import Device
+
+CONFIG_VARIABLE: Final = "GANAGERIE_CONFIG"  # the file's name: a setting of the command, see there
+
+
+def _not_empty(value: object) -> object:
+    # An empty variable must not silently mean a server without TLS or keys.
+    if value == "":
+        raise PydanticCustomError("empty", "is empty; name a file, or leave it out")
+    return value
+
+
+SecretFile = Annotated[Path | None, BeforeValidator(_not_empty)]
 
 
 class ServeConfig(BaseSettings):
@@ -23,6 +37,9 @@ class ServeConfig(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GANAGERIE_", frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="Address to listen on, for gRPC and HTTP.")
+    http_host: str | None = Field(
+        None, min_length=1, description="Address for HTTP; that of --host unless given."
+    )
     port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
     http_port: int = Field(
         8080, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics; 0: a free one."
@@ -49,10 +66,66 @@ class ServeConfig(BaseSettings):
         "auto", description="auto: console on a terminal, else JSON lines."
     )
 
+    tls_cert: SecretFile = Field(
+        None, description="TLS on the gRPC port: file of the certificate and its chain, PEM."
+    )
+    tls_key: SecretFile = Field(None, description="File of the certificate's private key, PEM.")
+    tls_client_ca: SecretFile = Field(
+        None, description="Clients must show a certificate of an authority in this file, PEM."
+    )
+    api_keys: SecretFile = Field(
+        None, description="Callers must send a key of this file: lines of NAME KEY."
+    )
+    max_in_flight_per_key: int = Field(
+        0, ge=0, description="Most requests running at once for one API key; 0: any number."
+    )
+    max_request_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, le=2**31 - 1, description="Largest message that is received."
+    )
+    max_metadata_bytes: int = Field(
+        16384, ge=1024, le=2**20, description="Most bytes of metadata in a request."
+    )
+    max_streams: int = Field(
+        1024, ge=1, le=2**31 - 1, description="Most requests at once on one connection; more wait."
+    )
+    max_connection_age_s: float = Field(
+        0.0,
+        ge=0,
+        le=10**6,
+        description="Age at which a connection takes no more requests, give or take a tenth, so "
+        "that clients connect anew; 0: none.",
+    )
+    max_connection_age_grace_s: float = Field(
+        30.0, ge=0, le=10**6, description="Seconds that requests on such a connection may go on."
+    )
+    min_ping_interval_s: float = Field(
+        30.0,
+        ge=0,
+        le=10**6,
+        description="A client that sends keepalive pings more often is disconnected; 0: never.",
+    )
+
+    @model_validator(mode="after")
+    def _needs(self) -> Self:
+        for name, needed in _NEEDS.items():
+            if getattr(self, name) and getattr(self, needed) is None:
+                raise PydanticCustomError(
+                    "needs", "{name} needs {needed} beside it", {"name": name, "needed": needed}
+                )
+        return self
+
     @property
     def largest_count(self) -> int:
         """Most images in a request: what the queue can never hold is not worth trying again."""
         return min(self.max_count, self.max_queue_images)
+
+
+_NEEDS: Final = {
+    "tls_cert": "tls_key",
+    "tls_key": "tls_cert",
+    "tls_client_ca": "tls_cert",
+    "max_in_flight_per_key": "api_keys",
+}
 
 
 def misspelt_settings() -> dict[str, str]:
@@ -60,7 +133,7 @@ def misspelt_settings() -> dict[str, str]:
 
     Others with our prefix are left alone: Kubernetes makes some for a service called ganagerie.
     """
-    known = [f"GANAGERIE_{name.upper()}" for name in ServeConfig.model_fields]
+    known = [CONFIG_VARIABLE, *(f"GANAGERIE_{name.upper()}" for name in ServeConfig.model_fields)]
     found = (name for name in os.environ if name.startswith("GANAGERIE_") and name not in known)
     near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.9) for name in found}
     return {name: matches[0] for name, matches in near.items() if matches}

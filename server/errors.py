@@ -2,9 +2,14 @@
 
     GanagerieError
     └── ServingError
-        ├── QueueFull          more images wait than the server takes on
+        ├── Busy               worth trying again, and when
+        │   ├── QueueFull      more images wait than the server takes on
+        │   └── KeyBusy        one API key has as many requests running as it may
         ├── NotReady           the server is starting or stopping
         ├── ModelUnavailable   the model is in the zoo but could not be loaded
+        ├── Unauthenticated    no API key, or one that is not known
+        ├── ConfigError        a setting that cannot be
+        ├── CredentialsError   a file for TLS, or of API keys, that cannot be used
         └── BindError          an address that cannot be listened on
 
 The root is in `zoo/errors.py`.
@@ -19,8 +24,18 @@ class ServingError(GanagerieError):
     """Root of the errors of serving."""
 
 
-class QueueFull(ServingError):
+class Busy(ServingError):
+    """Worth trying again; `retry_after_s` is when."""
+
+    retry_after_s = 1.0
+
+
+class QueueFull(Busy):
     """More images wait than the server takes on."""
+
+
+class KeyBusy(Busy):
+    """One API key has as many requests running as it may."""
 
 
 class NotReady(ServingError):
@@ -29,6 +44,18 @@ class NotReady(ServingError):
 
 class ModelUnavailable(ServingError):
     """The model is in the zoo but could not be loaded."""
+
+
+class Unauthenticated(ServingError):
+    """No API key, or one that is not known; the text never repeats it."""
+
+
+class ConfigError(ServingError):
+    """A setting that cannot be."""
+
+
+class CredentialsError(ServingError):
+    """A file for TLS, or of API keys, that cannot be used; the text never repeats a key."""
 
 
 class BindError(ServingError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import structlog
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from server import errors
 from server.telemetry import Telemetry
@@ -24,17 +25,18 @@ _STATUS: dict[type[GanagerieError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
     errors.ModelUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.NotReady: grpc.StatusCode.UNAVAILABLE,
 }
 Parser = Callable[[bytes], Any]
-_OURS = "/ganagerie.v1."
+_OURS = ("/ganagerie.v1.", "/inference.")
 
 _log = structlog.get_logger()
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
-    """Wraps the handlers of `ganagerie.v1`; health checks and reflection pass untouched."""
+    """Wraps the handlers of our services; health checks and reflection pass untouched."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -67,7 +69,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         self, method: str, behaviour: Callable[..., Awaitable[Any]], parse: Parser
     ) -> Callable[..., Any]:
         async def call(request: bytes, context: Any) -> Any:
-            with _Call(self._telemetry, method) as call:
+            with Call(self._telemetry, method) as call:
                 try:
                     return await behaviour(_parsed(request, parse), context)
                 except Exception as error:  # noqa: BLE001  the last door before the client
@@ -82,7 +84,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         parse: Callable[[bytes], Any],
     ) -> Callable[..., Any]:
         async def call(request: bytes, context: Any) -> AsyncIterator[Any]:
-            with _Call(self._telemetry, method) as call:
+            with Call(self._telemetry, method) as call:
                 try:
                     async for message in behaviour(_parsed(request, parse), context):
                         yield message
@@ -101,7 +103,7 @@ def _parsed(request: bytes, parse: Parser) -> Any:
         ) from error
 
 
-class _Call:
+class Call:
     """One call's time and outcome, told to the telemetry however it ends."""
 
     def __init__(self, telemetry: Telemetry, method: str) -> None:
@@ -109,7 +111,7 @@ class _Call:
         self._method = method
         self._code = grpc.StatusCode.OK
 
-    def __enter__(self) -> _Call:
+    def __enter__(self) -> Call:
         self._started_s = time.perf_counter()
         return self
 
@@ -126,18 +128,23 @@ class _Call:
         if self._code is grpc.StatusCode.INTERNAL:
             _log.error("internal error", method=self._method, exc_info=error)
             await context.abort(self._code, "internal error")
-        await context.abort(self._code, str(error), _details(error))
+        await context.abort(self._code, str(error), _details(self._code, error))
         raise AssertionError("abort returned")
 
 
-def _details(error: Exception) -> tuple[tuple[str, bytes], ...]:
-    """Trailing metadata that names the offending field (google.rpc.BadRequest)."""
-    if not isinstance(error, InvalidRequest):
-        return ()
-    violation = error_details_pb2.BadRequest.FieldViolation(
-        field=error.field, description=error.reason
-    )
+def _details(code: grpc.StatusCode, error: Exception) -> tuple[tuple[str, bytes], ...]:
+    """Trailing metadata: the field that is wrong (BadRequest), or when to come back (RetryInfo)."""
     detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(error), details=[detail])
+    if isinstance(error, InvalidRequest):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=error.reason
+        )
+        detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    elif isinstance(error, errors.Busy):
+        delay = duration_pb2.Duration()
+        delay.FromTimedelta(timedelta(seconds=error.retry_after_s))
+        detail.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    else:
+        return ()
+    status = status_pb2.Status(code=code.value[0], message=str(error), details=[detail])
     return (("grpc-status-details-bin", status.SerializeToString()),)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.monitor.signals import gradient_norms
+from training.monitor.readings import gradient_norms
 
 
 def mean_gradient_norms(

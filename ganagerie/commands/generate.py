@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganagerie.errors import OutputError
+from ganagerie.commands.destination import Destination
 from zoo.catalog import BUNDLED
 
 if TYPE_CHECKING:
+    from ganagerie.client import Client
     from ganagerie.image import GeneratedImage
     from ganagerie.messages import Class, Options
+
+    Server = Callable[[], Client]
 
 EXAMPLES = """
 Examples:
@@ -90,6 +92,24 @@ def generate(
         ),
     ] = BUNDLED,
     timeout_s: Annotated[float, typer.Option(help="Deadline with --target, seconds.")] = 60.0,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="With --target: TLS, trusting the usual authorities.")
+    ] = False,
+    tls_ca: Annotated[
+        str | None, typer.Option(metavar="FILE", help="TLS, trusting those in FILE instead, PEM.")
+    ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="This client's certificate, PEM.")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Its private key, PEM.")
+    ] = None,
+    api_key_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Holds the API key; else it is taken from GANAGERIE_API_KEY."
+        ),
+    ] = None,
 ) -> None:
     """Generate images by class, truncation and seed."""
     from zoo.errors import InvalidRequest
@@ -98,23 +118,22 @@ def generate(
         raise InvalidRequest("-o -", f"writes one image, not {count}; use -n 1, FILE.png or DIR/")
     if output == "-" and every_class:
         raise InvalidRequest("-o -", "writes one image; with --every-class use FILE.png or DIR/")
-    destination = _Destination(output)
+    secured = {"tls": tls, "tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
+    server = _server(target, timeout_s, secured, api_key_file)
+    destination = Destination(output)
     options: Options = {"count": count, "seed": seed, "truncation": truncation}
     if truncation_mode is not None:
         options["truncation_mode"] = truncation_mode.value
     if every_class:
         if classes:
             raise InvalidRequest("--every-class", "leave out --class with it")
-        names = _class_names(zoo, model, target, timeout_s)
+        names = _class_names(zoo, model, server)
         options["classes"] = [name for name in names for _ in range(count)]
         options["count"] = count * len(names)
     elif classes:
         chosen = [_parse_class(text) for text in classes]
         options["classes"] = chosen[0] if len(chosen) == 1 else chosen
-    if target:
-        images = _from_server(target, model, options, timeout_s)
-    else:
-        images = _in_process(zoo, model, options)
+    images = _from_server(server, model, options) if server else _in_process(zoo, model, options)
     made = sorted(_with_progress(images, options["count"]), key=lambda image: image.index)
     destination.write(made, count if every_class else None)
     seeds = f"seed {made[0].seed}" + (f" to {made[-1].seed}" if len(made) > 1 else "")
@@ -130,13 +149,11 @@ def _with_progress(images: Iterable[GeneratedImage], count: int) -> Iterable[Gen
     return track(images, "generating", count, console=console, transient=True, disable=few)
 
 
-def _class_names(zoo: Path, model: str, target: str | None, timeout_s: float) -> tuple[str, ...]:
+def _class_names(zoo: Path, model: str, server: Server | None) -> tuple[str, ...]:
     from zoo.errors import InvalidRequest
 
-    if target:
-        from ganagerie.client import Client
-
-        with Client(target, timeout_s=timeout_s) as client:
+    if server:
+        with server() as client:
             names = client.model(model).class_names
     else:
         from zoo.catalog import Catalog
@@ -154,13 +171,41 @@ def _in_process(zoo: Path, model: str, options: Options) -> Iterable[GeneratedIm
     return generate(Catalog.open(zoo), model, options)
 
 
-def _from_server(
-    target: str, model: str, options: Options, timeout_s: float
-) -> Iterable[GeneratedImage]:
-    from ganagerie.client import Client
-
-    with Client(target, timeout_s=timeout_s) as client:
+def _from_server(server: Server, model: str, options: Options) -> Iterable[GeneratedImage]:
+    with server() as client:
         yield from client.stream(model, **options)
+
+
+def _server(
+    target: str | None, timeout_s: float, secured: dict[str, Any], api_key_file: str | None
+) -> Server | None:
+    """Makes a client, where there is a target."""
+    from zoo.errors import InvalidRequest
+
+    if target:
+        from ganagerie.client import Client
+
+        key = _api_key(api_key_file)
+        return lambda: Client(target, timeout_s=timeout_s, api_key=key, **secured)
+    for name, value in {**secured, "api_key_file": api_key_file}.items():
+        if value:
+            raise InvalidRequest(f"--{name.replace('_', '-')}", "needs --target beside it")
+    return None
+
+
+def _api_key(file: str | None) -> str | None:
+    from zoo.errors import InvalidRequest
+
+    if file is None:
+        return os.environ.get("GANAGERIE_API_KEY")
+    try:
+        key = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is not text"
+        raise InvalidRequest("--api-key-file", f"{file}: cannot be read: {reason}") from error
+    if len(key.split()) != 1:
+        raise InvalidRequest("--api-key-file", f"{file}: must hold one key and nothing else")
+    return key
 
 
 def _parse_class(text: str) -> Class:
@@ -181,69 +226,3 @@ def _parse_class(text: str) -> Class:
                 "--class", f'{shown(text)}: must be a name, or NAME:WEIGHT,… as in "A:0.5,R:0.5"'
             ) from error
     return weights
-
-
-class _Destination:
-    """Where images go; what is in the way is found before any image is made."""
-
-    def __init__(self, output: str) -> None:
-        self._output = output
-        self.path = Path(output)
-        self.is_pipe = output == "-"
-        self.is_folder = not self.is_pipe and (output.endswith(("/", os.sep)) or self.path.is_dir())
-        try:
-            self._check()
-        except OSError as error:
-            raise OutputError(f"cannot write {output}: {error.strerror}") from error
-
-    def _check(self) -> None:
-        if not self._output:
-            raise OutputError("-o is empty: name a FILE.png, a DIR/, or - for standard output")
-        if self.is_pipe:
-            if sys.stdout.isatty():
-                raise OutputError("-o - writes a PNG, which a terminal cannot show: pipe it on")
-        elif self.is_folder:
-            _require_writable_folder(next(p for p in (self.path, *self.path.parents) if p.exists()))
-        elif self.path.suffix.lower() != ".png":
-            raise OutputError(
-                f"-o {self._output}: must end in .png (a contact sheet), in / (a folder, "
-                "one PNG an image), or be - (one image to standard output)"
-            )
-        else:
-            _require_writable_folder(self.path.parent)
-            if self.path.exists():
-                _require_writable(self.path)
-
-    def write(self, images: Sequence[GeneratedImage], columns: int | None) -> None:
-        """Writes all images; `columns` is of a contact sheet, None for as square as it gets.
-
-        Raises:
-            OutputError: the disk or the reader does not take them.
-        """
-        try:
-            if self.is_pipe:
-                sys.stdout.buffer.write(images[0].data)
-                sys.stdout.buffer.flush()
-            elif self.is_folder:
-                self.path.mkdir(parents=True, exist_ok=True)
-                for image in images:
-                    (self.path / f"{image.seed}.png").write_bytes(image.data)
-            else:
-                from zoo.contact_sheet import contact_sheet
-
-                contact_sheet([image.image for image in images], columns).save(self.path)
-        except OSError as error:
-            raise OutputError(f"cannot write {self._output}: {error.strerror}") from error
-
-
-def _require_writable_folder(path: Path) -> None:
-    if not path.exists():
-        raise OutputError(f"cannot write to {path}: there is no such folder")
-    if not path.is_dir():
-        raise OutputError(f"cannot write to {path}: it is not a folder")
-    _require_writable(path)
-
-
-def _require_writable(path: Path) -> None:
-    if not os.access(path, os.W_OK):
-        raise OutputError(f"cannot write to {path}: permission denied")

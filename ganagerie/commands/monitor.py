@@ -72,7 +72,7 @@ def watch(
 
     require_training("monitor")
 
-    from training.monitor.watch import watch as show
+    from training.monitor.views.watch import watch as show
 
     show(run, every_s, once=once)
 
@@ -96,7 +96,7 @@ def report(
 
     require_training("monitor")
 
-    from training.monitor.report import write_report
+    from training.monitor.views.report import write_report
 
     for path in write_report(run, out):
         typer.echo(str(path))

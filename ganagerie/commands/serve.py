@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from server.config import ServeConfig
-from zoo.errors import InvalidRequest
+from server.config import CONFIG_VARIABLE, ServeConfig
+from server.config_file import load_config, to_toml
 
 EXAMPLES = """
 Examples:
@@ -18,49 +18,61 @@ Examples:
 
   ganagerie serve --zoo my-zoo --port 0 --http-port 0 --log-format json
 
-  GANAGERIE_RUNNERS=8 ganagerie serve --host 0.0.0.0
+  GANAGERIE_RUNNERS=8 ganagerie serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
+
+  ganagerie serve --max-batch 16 --print-config > serve.toml && ganagerie serve --config serve.toml
 """
 
 
-def serve(**flags: Any) -> None:
+def serve(*, config: str | None, print_config: bool, **flags: Any) -> None:
     """Serve a zoo over gRPC, with /healthz, /readyz and /metrics over HTTP.
 
     SIGTERM or Ctrl-C drains and exits with code 0; a second one exits at once. Every flag can also
-    be set as environment variable GANAGERIE_NAME; flags win.
+    be set as environment variable GANAGERIE_NAME, or as a key of a TOML file; flags win, then
+    variables.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    try:
-        config = ServeConfig(**given)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = str(problem["loc"][0])
-        source = f"--{name.replace('_', '-')}" if name in given else f"GANAGERIE_{name.upper()}"
-        raise InvalidRequest(source, f"{problem['input']!r}: {problem['msg']}") from error
+    resolved = load_config(given, None if config is None else Path(config))
+    if print_config:
+        typer.echo(to_toml(resolved), nl=False)
+        return
 
     import uvloop
 
     from server.app import serve as run
 
-    uvloop.run(run(config))
+    uvloop.run(run(resolved))
 
 
 def _flags() -> inspect.Signature:
-    """One optional flag a field; defaults are left to the config, which reads the environment."""
-    parameters = []
+    """One optional flag a field; defaults are left to the config, which knows where to look."""
+    parameters = [
+        _parameter(
+            "config",
+            str | None,
+            None,
+            typer.Option(metavar="FILE", envvar=CONFIG_VARIABLE, help="TOML file of settings."),
+        ),
+        _parameter(
+            "print_config",
+            bool,
+            False,
+            typer.Option("--print-config", help="Print all settings as such a file, and exit."),
+        ),
+    ]
     for name, field in ServeConfig.model_fields.items():
-        stated = "unless given" in (field.description or "")
+        stated = field.default is None or "unless given" in (field.description or "")
         option = typer.Option(
             help=field.description, show_default=False if stated else str(field.default)
         )
-        parameters.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[_flag_type(field.annotation), option],
-            )
-        )
+        parameters.append(_parameter(name, _flag_type(field.annotation), None, option))
     return inspect.Signature(parameters)
+
+
+def _parameter(name: str, kind: Any, default: Any, option: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
 
 
 def _flag_type(annotation: Any) -> Any:

@@ -19,6 +19,7 @@ from tests.serving import server_process
 # Two values of each setting, as people write them: one for the flag, one for the environment.
 SETTINGS = {
     "host": ("0.0.0.0", "::1"),  # noqa: S104  nothing listens
+    "http_host": ("::", "127.0.0.2"),
     "port": ("0", "65535"),
     "http_port": ("65535", "0"),
     "zoo": ("here", "there"),
@@ -29,6 +30,17 @@ SETTINGS = {
     "runners": ("256", "1"),
     "grace_s": ("0.0", "3600.0"),
     "log_format": ("json", "console"),
+    "tls_cert": ("cert.pem", "other.pem"),
+    "tls_key": ("key.pem", "other.key"),
+    "tls_client_ca": ("ca.pem", "other-ca.pem"),
+    "api_keys": ("keys", "other-keys"),
+    "max_in_flight_per_key": ("1", "1000"),
+    "max_request_bytes": ("1024", "65536"),
+    "max_metadata_bytes": ("1048576", "1024"),
+    "max_streams": ("1", "100"),
+    "max_connection_age_s": ("0.5", "3600.0"),
+    "max_connection_age_grace_s": ("0.0", "60.0"),
+    "min_ping_interval_s": ("0.0", "10.0"),
 }
 
 

@@ -28,12 +28,17 @@ Weighted = pb.WeightedClass | tuple[str | int, float]
 
 
 class Refusal(NamedTuple):
-    """A failed call; `field` and `reason` are those of its google.rpc.BadRequest, if it has one."""
+    """A failed call.
+
+    `field` and `reason` are those of its google.rpc.BadRequest, `retry_s` that of its RetryInfo,
+    where it has one.
+    """
 
     code: str
     text: str
     field: str | None = None
     reason: str | None = None
+    retry_s: float | None = None
 
 
 class Stubs:
@@ -93,7 +98,10 @@ def refusal(call: Callable[[], object]) -> Refusal:
         if key == "grpc-status-details-bin":
             status = status_pb2.Status.FromString(value)
             assert (status.code, status.message) == (error.code().value[0], error.details())
-            bad = error_details_pb2.BadRequest()
+            bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+            if status.details[0].Unpack(retry):
+                retry_s = retry.retry_delay.ToTimedelta().total_seconds()
+                return Refusal(error.code().name, error.details() or "", retry_s=retry_s)
             assert status.details[0].Unpack(bad)
             (violation,) = bad.field_violations
             named = violation.field, violation.description

@@ -59,6 +59,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def test_defaults_are_for_one_machine(serve: Command) -> None:
     assert serve.starts().model_dump() == {
         "host": "127.0.0.1",
+        "http_host": None,
         "port": 50051,
         "http_port": 8080,
         "zoo": BUNDLED,
@@ -69,11 +70,23 @@ def test_defaults_are_for_one_machine(serve: Command) -> None:
         "runners": len(os.sched_getaffinity(0)),
         "grace_s": 30.0,
         "log_format": "auto",
+        "tls_cert": None,
+        "tls_key": None,
+        "tls_client_ca": None,
+        "api_keys": None,
+        "max_in_flight_per_key": 0,
+        "max_request_bytes": 4 * 1024 * 1024,
+        "max_metadata_bytes": 16384,
+        "max_streams": 1024,
+        "max_connection_age_s": 0.0,
+        "max_connection_age_grace_s": 30.0,
+        "min_ping_interval_s": 30.0,
     }
 
 
 OTHER = {
     "host": "0.0.0.0",  # noqa: S104  nothing listens here
+    "http_host": "::",
     "port": "1",
     "http_port": "2",
     "zoo": "somewhere",
@@ -84,6 +97,23 @@ OTHER = {
     "runners": "6",
     "grace_s": "7.5",
     "log_format": "json",
+    "tls_cert": "cert.pem",
+    "tls_key": "key.pem",
+    "tls_client_ca": "ca.pem",
+    "api_keys": "keys",
+    "max_in_flight_per_key": "8",
+    "max_request_bytes": "9999",
+    "max_metadata_bytes": "9998",
+    "max_streams": "9",
+    "max_connection_age_s": "60.5",
+    "max_connection_age_grace_s": "1.5",
+    "min_ping_interval_s": "2.5",
+}
+BESIDE = {  # what a setting needs
+    "tls_cert": ["--tls-key", "k"],
+    "tls_key": ["--tls-cert", "c"],
+    "tls_client_ca": ["--tls-cert", "c", "--tls-key", "k"],
+    "max_in_flight_per_key": ["--api-keys", "a"],
 }
 
 
@@ -95,13 +125,14 @@ def test_every_setting_is_tried_below() -> None:
 def test_a_flag_beats_the_environment_which_beats_the_default(
     serve: Command, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    flag = f"--{name.replace('_', '-')}"
+    flag, beside = f"--{name.replace('_', '-')}", BESIDE.get(name, [])
     default = getattr(serve.starts(), name)
-    by_flag = getattr(serve.starts(flag, OTHER[name]), name)
+    another = "another" if default is None else str(default)
+    by_flag = getattr(serve.starts(flag, OTHER[name], *beside), name)
     assert str(by_flag) == OTHER[name] != str(default)
     monkeypatch.setenv(f"GANAGERIE_{name.upper()}", OTHER[name])
-    assert getattr(serve.starts(), name) == by_flag
-    assert getattr(serve.starts(flag, str(default)), name) == default
+    assert getattr(serve.starts(*beside), name) == by_flag
+    assert str(getattr(serve.starts(flag, another, *beside), name)) == another
 
 
 def test_one_setting_by_environment_leaves_the_others(
@@ -122,6 +153,14 @@ def test_one_setting_by_environment_leaves_the_others(
         ("max_queue_images", [1, 10**9], [0, -1]),
         ("runners", [1, 256], [0, 257]),
         ("grace_s", [0, 3600], [-0.1, 3600.1, float("nan"), float("inf")]),
+        ("max_in_flight_per_key", [0, 1, 10**9], [-1]),
+        ("max_request_bytes", [1024, 2**31 - 1], [1023, 2**31]),
+        ("max_metadata_bytes", [1024, 2**20], [1023, 2**20 + 1]),
+        ("max_streams", [1, 2**31 - 1], [0, 2**31]),
+        ("max_connection_age_s", [0, 10**6], [-0.1, 10**6 + 1, float("nan")]),
+        ("max_connection_age_grace_s", [0, 10**6], [-0.1, 10**6 + 1]),
+        ("min_ping_interval_s", [0, 10**6], [-0.1, 10**6 + 1]),
+        ("http_host", ["::1"], [""]),
         ("device", ["auto", "cpu", "cuda"], ["gpu", "", "CPU"]),
         ("log_format", ["auto", "console", "json"], ["text", "JSON"]),
     ],
@@ -129,7 +168,7 @@ def test_one_setting_by_environment_leaves_the_others(
 def test_a_setting_is_taken_up_to_its_limits_and_not_beyond(
     name: str, inside: list[Any], outside: list[Any]
 ) -> None:
-    others: dict[str, Any] = {"max_count": 1, "max_queue_images": 10**6}
+    others: dict[str, Any] = {"max_count": 1, "max_queue_images": 10**6, "api_keys": "a"}
     for value in inside:
         assert getattr(ServeConfig(**{**others, name: value}), name) == value
     for value in outside:

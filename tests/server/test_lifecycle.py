@@ -222,7 +222,9 @@ def test_a_full_queue_says_try_again_later(gate: Gate, gated_server: Running, ga
         return gated.images.Generate.future(pb.GenerateRequest(model="letters", count=count))
 
     def refused(count: int) -> tuple[str, str]:
-        return gated.refusal("letters", count=count)[:2]
+        found = gated.refusal("letters", count=count)
+        assert found.retry_s == 1.0
+        return found[:2]
 
     full = "RESOURCE_EXHAUSTED", "would exceed 100; try again later"
     gate.close()

@@ -131,7 +131,7 @@ def test_a_mixture_that_cannot_be_is_refused(
 
 def test_a_model_without_classes_takes_no_condition(stubs: Stubs) -> None:
     refused = stubs.refusal("plain", conditions=[A])
-    assert refused[2:] == ("conditions", "plain@1.10.0 has no classes; leave conditions empty")
+    assert refused[2:4] == ("conditions", "plain@1.10.0 has no classes; leave conditions empty")
 
 
 def test_a_class_name_far_from_all_still_gets_the_nearest(stubs: Stubs) -> None:
@@ -204,7 +204,7 @@ def test_the_servers_own_limit_is_the_largest_count(small: Stubs, count: int) ->
 
 def test_one_more_than_the_servers_own_limit_is_refused(small: Stubs) -> None:
     refused = small.refusal("plain", count=17)
-    assert refused[2:] == ("count", "17 is outside 1 to 16")
+    assert refused[2:4] == ("count", "17 is outside 1 to 16")
 
 
 def test_a_refusal_leaves_the_connection_as_it_was(stubs: Stubs) -> None:

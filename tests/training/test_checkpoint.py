@@ -175,8 +175,8 @@ def test_divergence_stops_the_run(
 ) -> None:
     diverge_at(monkeypatch, 12, network)
     message = (
-        rf"^iteration 12: the run has collapsed: .*loss of {network} is NaN or infinite\. Nothing "
-        r"was saved since; \S+itr-00000010\.pt is from before it\. Go on from there with "
+        rf"^iteration 12: the run has collapsed: .*loss of {network} is NaN or infinite\. Later "
+        r"checkpoints are set aside; \S+itr-00000010\.pt is from before it\. Go on from there with "
         r"--resume, and --on-collapse rollback or --set optimizer\.g_lr=1e-4$"
     )
     with pytest.raises(DivergedError, match=message):

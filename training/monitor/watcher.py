@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from training.monitor.collapse import Detector
-from training.monitor.signals import (
+from training.monitor.readings import (
     Updates,
     gradient_norms,
     nonfinite_share,

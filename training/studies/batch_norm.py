@@ -96,7 +96,7 @@ def _train(
 ) -> Trial:
     """One net; ends early where the loss is no longer finite."""
     torch.manual_seed(sizes.seed)
-    network = Classifier(DIGITS, batch_norm, sizes.decay).to(setting.device)
+    network = Classifier(DIGITS, batch_norm, 1 - sizes.decay).to(setting.device)
     adam = torch.optim.Adam(network.parameters(), rate)
     trial = Trial(batch_norm, rate)
     batches = _forever(train, sizes)
@@ -140,7 +140,7 @@ def _restored_accuracy(network: Classifier, sizes: Sizes, test: Labelled) -> flo
         path = Path(folder) / "network.pt"
         checkpoint.write(path, network.state_dict())
         with torch.random.fork_rng():
-            restored = Classifier(DIGITS, batch_norm, sizes.decay).to(test.images.device)
+            restored = Classifier(DIGITS, batch_norm, 1 - sizes.decay).to(test.images.device)
         restored.load_state_dict(torch.load(path, weights_only=True))
     return test.accuracy(restored)
 

@@ -9,7 +9,7 @@ from typing import Final
 from matplotlib import colormaps
 from pydantic import JsonValue
 
-from training.monitor.signals import rounded
+from training.monitor.readings import rounded
 from training.studies.drawing import drawing
 from training.studies.study import Claim, Figure, Setting
 

@@ -11,7 +11,7 @@ from training.config import Recipe, load_recipe
 from training.data import Images, load_dataset, load_held_out
 from training.errors import CollapsedError, StudyStopped
 from training.launch import launch
-from training.monitor.observed import ObservedRun
+from training.monitor.views.observed import ObservedRun
 from training.studies.dcgan_batchnorm_findings import Watched, claims, draw, words
 from training.studies.study import Findings, Setting, Study
 
@@ -42,8 +42,9 @@ _REDUCED = {
     "channels": (64, 32, 16),
     "linear_features": 256,
     "std": 0.04,
-    "rate": 5e-4,
-    "max_itr": 1400,
+    "rate": 1e-3,
+    "batch_size": 64,
+    "max_itr": 1200,
     "seeds": (1, 2),
     "look_every": 100,
 }

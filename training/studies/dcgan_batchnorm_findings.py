@@ -12,10 +12,10 @@ from matplotlib.image import imread
 from pydantic import JsonValue
 
 from training.errors import StudyError
-from training.monitor.history import Column, Key
-from training.monitor.observed import ObservedRun
-from training.monitor.signals import rounded
+from training.monitor.readings import rounded
 from training.monitor.verdict import Health, Verdict
+from training.monitor.views.history import Column, Key
+from training.monitor.views.observed import ObservedRun
 from training.runlog import SAMPLES
 from training.studies.drawing import drawing
 from training.studies.study import Claim, Figure, Setting

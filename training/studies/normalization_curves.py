@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import JsonValue
 
-from training.monitor.signals import rounded
+from training.monitor.readings import rounded
 from training.studies.normalised_nets import Head, Norm
 
 Net = Literal["plain", "residual"]

@@ -22,15 +22,12 @@ class Classifier(nn.Module):
     Args:
         n_classes: at least 2.
         batch_norm: behind every layer but the last, which then have no bias.
-        statistics_decay: what the moving averages of batch norm keep of themselves at each step.
+        momentum: share of a batch's statistics in the moving averages after it; one less decay.
     """
 
-    def __init__(
-        self, n_classes: int, batch_norm: bool = True, statistics_decay: float = 0.9
-    ) -> None:
+    def __init__(self, n_classes: int, batch_norm: bool = True, momentum: float = 0.1) -> None:
         super().__init__()
         side = SIDE // 4
-        momentum = 1.0 - statistics_decay
         # Batch norm has a bias of its own.
         self.body = nn.Sequential(
             nn.Conv2d(1, 32, 5, padding=2, bias=not batch_norm),

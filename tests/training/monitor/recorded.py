@@ -100,4 +100,4 @@ def script(
     """From now on verdicts are those, whatever is recorded."""
     monkeypatch.setattr(Scripted, "script", verdicts)
     monkeypatch.setattr(Scripted, "since", since)
-    monkeypatch.setattr("training.monitor.followed.Detector", Scripted)
+    monkeypatch.setattr("training.monitor.views.followed.Detector", Scripted)

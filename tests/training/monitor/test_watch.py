@@ -14,8 +14,8 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.training.conftest import Cli
 from tests.training.monitor.recorded import lines, metric, script, tick, write_run
-from training.monitor.observed import ObservedRun
 from training.monitor.verdict import Health
+from training.monitor.views.observed import ObservedRun
 
 
 @pytest.fixture(autouse=True)

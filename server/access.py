@@ -1,0 +1,127 @@
+"""Who may call: API keys at every method but health checks and reflection."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from server.api_keys import ApiKeys
+from server.errors import KeyBusy, ServingError, Unauthenticated
+from server.interceptors import Call
+from server.telemetry import Telemetry
+
+if TYPE_CHECKING:  # generic in the stubs only
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+HEADER: Final = "authorization"
+# Probes have no key, and what reflection tells is public: the protocol, not the models.
+_OPEN: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+
+
+class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
+    """Asks for `authorization: Bearer KEY`; refuses before the request's body is read.
+
+    Args:
+        keys: those that are known.
+        max_in_flight: most requests running at once for one name; 0 is any number.
+        telemetry: counts what is refused.
+    """
+
+    def __init__(self, keys: ApiKeys, max_in_flight: int, telemetry: Telemetry) -> None:
+        self._keys = keys
+        self._max_in_flight = max_in_flight
+        self._telemetry = telemetry
+        self._in_flight: Counter[str] = Counter()
+        self._limited: dict[tuple[str, str], Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """The method's handler, or one that refuses."""
+        path: str = handler_call_details.method
+        handler: Handler | None = await continuation(handler_call_details)
+        if handler is None or path.startswith(_OPEN):
+            return handler  # type: ignore[return-value]  # None is UNIMPLEMENTED
+        try:
+            owner = self._owner(handler_call_details.invocation_metadata)
+        except Unauthenticated as error:
+            return self._refuse(path, error)
+        if not self._max_in_flight:
+            return handler
+        if (path, owner) not in self._limited:
+            self._limited[path, owner] = self._limit(path, owner, handler)
+        return self._limited[path, owner]
+
+    def _owner(self, metadata: Any) -> str:
+        values = [value for name, value in metadata or () if name == HEADER]
+        if not values:
+            raise Unauthenticated(f"no API key; send it as metadata {HEADER!r}: 'Bearer KEY'")
+        scheme, _, key = values[0].partition(" ")
+        if len(values) > 1 or scheme.lower() != "bearer":
+            raise Unauthenticated(f"metadata {HEADER!r} must be there once, as 'Bearer KEY'")
+        owner = self._keys.owner(key.strip().encode("utf-8", "replace"))
+        if owner is None:
+            raise Unauthenticated("this API key is not known here; it may have been revoked")
+        return owner
+
+    def _refuse(self, path: str, error: ServingError) -> Handler:
+        async def refuse(_: Any, context: Any) -> AsyncIterator[bytes]:
+            with self._call(path) as call:
+                await call.abort(context, error)
+            yield b""  # type: ignore[unreachable]  # it makes this a stream
+
+        # A stream of requests is not read, and an end without messages suits every method.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _limit(self, path: str, owner: str, handler: Any) -> Handler:
+        parse, serialize = handler.request_deserializer, handler.response_serializer
+
+        async def unary(request: Any, context: Any) -> Any:
+            with self._slot(owner) as free:
+                if free:
+                    return await handler.unary_unary(request, context)
+            return await self._abort(path, owner, context)
+
+        async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
+            with self._slot(owner) as free:
+                if free:
+                    async with aclosing(handler.unary_stream(request, context)) as messages:
+                        async for message in messages:
+                            yield message
+                    return
+            await self._abort(path, owner, context)
+
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(streaming, parse, serialize)
+        return grpc.unary_unary_rpc_method_handler(unary, parse, serialize)
+
+    @contextmanager
+    def _slot(self, owner: str) -> Iterator[bool]:
+        """Counts a request while it runs; False where there are as many as may be."""
+        if self._in_flight[owner] >= self._max_in_flight:
+            yield False
+            return
+        self._in_flight[owner] += 1
+        try:
+            yield True
+        finally:
+            self._in_flight[owner] -= 1
+
+    async def _abort(self, path: str, owner: str, context: Any) -> None:
+        with self._call(path) as call:
+            await call.abort(
+                context,
+                KeyBusy(
+                    f"{self._max_in_flight} requests of {owner} are running, as many as one API "
+                    "key may have; try again later"
+                ),
+            )
+
+    def _call(self, path: str) -> Call:
+        return Call(self._telemetry, path.rsplit("/", 1)[-1])

@@ -1,0 +1,273 @@
+"""API keys: who may call, how a key is revoked, and how much one may ask at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import structlog.testing
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from ganagerie import AsyncClient, Client
+from ganagerie.errors import ServerBusy, Unauthenticated
+from protos.v1 import ganagerie_pb2 as pb
+from server.errors import CredentialsError
+from tests.certificates import replace
+from tests.gate import Gate
+from tests.server.calls import TIMEOUT_S, Refusal, Stubs, connect, fetch, metric, refusal, until
+from tests.serving import Running, server_in_thread
+
+KEY, SECOND, OTHER = "correct-horse-battery", "correct-horse-staple!", "another-horse-battery"
+KEYS = f"# who may call\n\n alice {KEY}\nalice\t{SECOND}  \nbob {OTHER}\n"
+
+MISSING = "no API key; send it as metadata 'authorization': 'Bearer KEY'"
+MALFORMED = "metadata 'authorization' must be there once, as 'Bearer KEY'"
+UNKNOWN = "this API key is not known here; it may have been revoked"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    file = tmp_path / "keys"
+    file.write_text(KEYS)
+    return file
+
+
+@pytest.fixture
+def guarded(toy_zoo: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    monkeypatch.setattr("server.reloading.INTERVAL_S", 0.02)
+    with server_in_thread(toy_zoo, api_keys=keys) as running:
+        yield running
+
+
+@pytest.fixture
+def stubs(guarded: Running) -> Iterator[Stubs]:
+    with connect(guarded.grpc) as stubs:
+        yield stubs
+
+
+def bearer(key: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {key}"),)
+
+
+def call(stubs: Stubs, metadata: Any, method: str = "ListModels") -> Any:
+    requests: dict[str, tuple[Any, Any]] = {
+        "Generate": (stubs.images.Generate, pb.GenerateRequest(model="plain")),
+        "StreamGenerate": (stubs.images.StreamGenerate, pb.GenerateRequest(model="plain")),
+        "ListModels": (stubs.zoo.ListModels, pb.ListModelsRequest()),
+        "GetModel": (stubs.zoo.GetModel, pb.GetModelRequest(model="plain")),
+    }
+    ask, request = requests[method]
+    answer = ask(request, timeout=TIMEOUT_S, metadata=metadata)
+    return list(answer) if method == "StreamGenerate" else answer
+
+
+METHODS = ["Generate", "StreamGenerate", "ListModels", "GetModel"]
+
+
+@pytest.mark.parametrize("key", [KEY, SECOND, OTHER])
+def test_every_key_of_the_file_opens_every_door(guarded: Running, key: str) -> None:
+    with Client(guarded.grpc, api_key=key) as client:
+        assert len(client.generate("plain", count=2)) == 2
+        assert len(list(client.stream("plain", count=2))) == 2
+        assert client.model(client.models()[0]).name == "colour"
+
+    async def ask() -> tuple[int, int]:
+        async with AsyncClient(guarded.grpc, api_key=key) as client:
+            streamed = [image async for image in client.stream("plain", count=3)]
+            await client.model((await client.models())[0])
+            return len(await client.generate("plain", count=3)), len(streamed)
+
+    assert asyncio.run(ask()) == (3, 3)
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
+def test_the_scheme_is_spelt_as_one_likes(stubs: Stubs, scheme: str) -> None:
+    assert call(stubs, [("authorization", f"{scheme} {KEY}")]).models
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        ([], MISSING),
+        ([("x-api-key", KEY)], MISSING),
+        ([("authorization", "")], MALFORMED),
+        ([("authorization", KEY)], MALFORMED),
+        ([("authorization", f"Basic {KEY}")], MALFORMED),
+        ([*bearer(KEY), *bearer(OTHER)], MALFORMED),
+        (bearer(""), UNKNOWN),
+        (bearer(KEY[:-1]), UNKNOWN),
+        (bearer(f"{KEY}x"), UNKNOWN),
+        (bearer(KEY.upper()), UNKNOWN),
+        (bearer(f"alice {KEY}"), UNKNOWN),
+        (bearer("x" * 8000), UNKNOWN),
+    ],
+)
+def test_anything_else_opens_none(
+    guarded: Running, stubs: Stubs, method: str, metadata: Any, text: str
+) -> None:
+    refused = refusal(lambda: call(stubs, metadata, method))
+    assert refused == Refusal("UNAUTHENTICATED", text)
+    labels = {"method": method, "code": "UNAUTHENTICATED"}
+    until(lambda: metric(guarded.http, "ganagerie_requests_total", **labels) == 1, "counted")
+    assert metric(guarded.http, "ganagerie_images_total") == 0
+
+
+def test_the_clients_say_so_without_the_key(guarded: Running) -> None:
+    mistaken = Client(guarded.grpc, api_key="mistaken-for-a-key")
+    with mistaken as client, pytest.raises(Unauthenticated) as raised:
+        client.generate("plain")
+    assert str(raised.value) == f"{guarded.grpc}: {UNKNOWN}"
+
+
+def test_health_reflection_probes_and_metrics_are_open(guarded: Running, stubs: Stubs) -> None:
+    checked: Any = stubs.health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+    assert checked.status == health_pb2.HealthCheckResponse.SERVING
+    reflection: Any = reflection_pb2_grpc.ServerReflectionStub(stubs.channel)
+    question = reflection_pb2.ServerReflectionRequest(list_services="")
+    (answer,) = reflection.ServerReflectionInfo(iter([question]), timeout=TIMEOUT_S)
+    assert answer.list_services_response.service
+    assert fetch(guarded.http, "/readyz")[0] == 200
+
+
+def test_an_unknown_method_is_unknown(stubs: Stubs) -> None:
+    channel: Any = stubs.channel
+    unknown = channel.unary_unary("/ganagerie.v1.Zoo/Nothing")
+    assert refusal(lambda: unknown(b"", timeout=TIMEOUT_S)).code == "UNIMPLEMENTED"
+
+
+def code(stubs: Stubs, key: str) -> str:
+    try:
+        call(stubs, bearer(key))
+    except grpc.RpcError as error:
+        return error.code().name
+    return "OK"
+
+
+def test_a_changed_file_revokes_and_admits_on_connections_that_exist(
+    keys: Path, guarded: Running, stubs: Stubs
+) -> None:
+    assert (code(stubs, KEY), code(stubs, "fresh-horse-battery")) == ("OK", "UNAUTHENTICATED")
+    replace(keys, f"carol fresh-horse-battery\nbob {OTHER}")
+    until(lambda: code(stubs, KEY) == "UNAUTHENTICATED", "revoked")
+    assert (code(stubs, OTHER), code(stubs, "fresh-horse-battery")) == ("OK", "OK")
+    replace(keys, "# nobody\n")
+    until(lambda: code(stubs, OTHER) == "UNAUTHENTICATED", "all revoked")
+
+
+def test_a_bad_file_is_told_once_without_the_key_and_the_old_keys_stay(
+    toy_zoo: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.reloading.INTERVAL_S", 0.02)
+    with (
+        structlog.testing.capture_logs() as events,
+        server_in_thread(toy_zoo, api_keys=keys) as running,
+        connect(running.grpc) as stubs,
+    ):
+        replace(keys, f"bob {OTHER}\nno-name-beside-this-key")
+        until(lambda: "not reloaded" in str(events), "the error")
+        assert (code(stubs, KEY), code(stubs, "wrong-horse-battery")) == ("OK", "UNAUTHENTICATED")
+        keys.unlink()
+        until(lambda: "cannot be read" in str(events), "the error")
+        assert code(stubs, KEY) == "OK"
+        metrics = fetch(running.http, "/metrics")[2]
+    reasons = [event["reason"] for event in events if event["event"].startswith("files not")]
+    wrong = "line 2: must be NAME KEY, the name of 1 to 64 letters, digits, . _ @ or -"
+    missing = "cannot be read: No such file or directory"
+    assert reasons == [f"{keys}: {wrong}", f"{keys}: {missing}"]
+    for secret in (KEY, OTHER, "no-name-beside-this-key", "wrong-horse-battery"):
+        assert secret not in str(events) + metrics
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "holds no keys; write lines of NAME KEY"),
+        (b"# alice\n", "holds no keys; write lines of NAME KEY"),
+        (b"\xff", "is not UTF-8"),
+        (b"a " + b"k" * 15, "line 1: the key of a must be 16 to 512 visible ASCII characters"),
+        (b"a " + b"k" * 513, "line 1: the key of a must be 16 to 512 visible ASCII characters"),
+        ("a käse-käse-käse-käse".encode(), "line 1: the key of a must be 16 to 512 visible"),
+        (b"a " + b"k" * 16 + b"\nb " + b"k" * 16, "line 2: the key of b is also that of a"),
+        (b"a b c", "line 1: must be NAME KEY, the name of 1 to 64"),
+        (b"n" * 65 + b" " + b"k" * 16, "line 1: must be NAME KEY, the name of 1 to 64"),
+    ],
+)
+def test_a_bad_file_is_told_at_the_start(
+    toy_zoo: Path, keys: Path, content: bytes, text: str
+) -> None:
+    keys.write_bytes(content)
+    with pytest.raises(CredentialsError) as raised, server_in_thread(toy_zoo, api_keys=keys):
+        pass
+    assert str(raised.value).startswith(f"{keys}: {text}")
+
+
+@pytest.mark.parametrize("content", ["a " + "k" * 16, "a " + "k" * 512, "n" * 64 + " " + "k" * 16])
+def test_names_and_keys_are_taken_up_to_their_limits(
+    toy_zoo: Path, keys: Path, content: str
+) -> None:
+    keys.write_text(content)
+    with server_in_thread(toy_zoo, api_keys=keys) as running, connect(running.grpc) as stubs:
+        assert code(stubs, content.split()[1]) == "OK"
+
+
+@pytest.fixture
+def limited(gate: Gate, toy_zoo: Path, keys: Path) -> Iterator[Running]:
+    """Two requests at once for a name; one image at a time."""
+    limits: Any = {"api_keys": keys, "max_in_flight_per_key": 2, "runners": 1, "max_batch": 1}
+    with server_in_thread(toy_zoo, **limits) as running:
+        yield running
+        gate.open()
+
+
+@pytest.mark.parametrize("method", ["Generate", "StreamGenerate"])
+def test_a_key_has_so_many_requests_at_once_and_no_more(
+    gate: Gate, limited: Running, method: str
+) -> None:
+    busy = "2 requests of alice are running, as many as one API key may have; try again later"
+    with connect(limited.grpc) as stubs:
+        gate.close()
+        running: list[Any] = [
+            stubs.images.StreamGenerate(pb.GenerateRequest(model="plain"), metadata=bearer(key))
+            for key in (KEY, SECOND)
+        ]
+        until(lambda: metric(limited.http, "ganagerie_queue_images") == 1, "both are there")
+        refused = refusal(lambda: call(stubs, bearer(KEY), method))
+        assert refused == Refusal("RESOURCE_EXHAUSTED", busy, retry_s=1.0)
+        labels = {"method": method, "code": "RESOURCE_EXHAUSTED"}
+        until(lambda: metric(limited.http, "ganagerie_requests_total", **labels) == 1, "counted")
+        with Client(limited.grpc, api_key=KEY) as client, pytest.raises(ServerBusy) as raised:
+            client.models()
+        assert (str(raised.value), raised.value.retry_after_s) == (busy, 1.0)
+        assert call(stubs, bearer(OTHER)).models  # somebody else's
+        running.pop().cancel()
+        until(lambda: code(stubs, KEY) == "OK", "a cancelled request counts no more")
+        gate.open()
+        assert [len(list(left)) for left in running] == [1]
+        until(lambda: code(stubs, KEY) == "OK", "all are free")
+
+
+def test_who_asks_one_after_the_other_is_never_refused(toy_zoo: Path, keys: Path) -> None:
+    limits: Any = {"api_keys": keys, "max_in_flight_per_key": 1}
+    with server_in_thread(toy_zoo, **limits) as running, connect(running.grpc) as stubs:
+        for method in METHODS * 25:
+            call(stubs, bearer(KEY), method)
+
+
+def test_readers_that_leave_in_the_middle_give_their_places_back(
+    noise_zoo: Path, keys: Path
+) -> None:
+    limits: Any = {"api_keys": keys, "max_in_flight_per_key": 1}
+    with server_in_thread(noise_zoo, **limits) as running, connect(running.grpc) as stubs:
+        for _ in range(5):
+            leaving: Any = stubs.images.StreamGenerate(
+                pb.GenerateRequest(model="noise", count=500), metadata=bearer(KEY)
+            )
+            next(leaving)
+            leaving.cancel()
+            until(lambda: code(stubs, KEY) == "OK", "the place is free")

@@ -1,0 +1,1 @@
+"""A run shown to people: live in a terminal, and as a page."""
