@@ -30,7 +30,18 @@ def guarded(toy_zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running.grpc
 
 
-@pytest.mark.parametrize("name", [method.name for method in SERVICE.methods])
+OPEN = ("ServerLive", "ServerReady")
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_probes_need_no_key(guarded: str, name: str) -> None:
+    with connect(guarded) as stubs:
+        channel: Any = stubs.channel
+        ask = channel.unary_unary(f"/{SERVICE.full_name}/{name}")
+        assert ask(b"", timeout=TIMEOUT_S) == pb.ServerLiveResponse(live=True).SerializeToString()
+
+
+@pytest.mark.parametrize("name", [m.name for m in SERVICE.methods if m.name not in OPEN])
 def test_every_call_needs_a_key(guarded: str, name: str) -> None:
     with connect(guarded) as stubs:
         channel: Any = stubs.channel
