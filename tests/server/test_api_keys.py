@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_anything_else_opens_none(guarded: Running, stubs: Stubs, metadata: Any,
         return metric(guarded.http, "ganagerie_requests_total", **labels)
 
     for method in METHODS:
-        refused = refusal(lambda method=method: call(stubs, metadata, method))
+        refused = refusal(partial(call, stubs, metadata, method))
         assert refused == Refusal("UNAUTHENTICATED", text)
     until(lambda: all(counted(method) == 1 for method in METHODS), "counted")
     assert metric(guarded.http, "ganagerie_images_total") == 0
