@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ganagerie.commands import evaluate, generate, monitor, publish, serve, train, zoo
+from ganagerie.commands import evaluate, generate, monitor, publish, serve, study, train, zoo
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
 
@@ -31,6 +31,7 @@ app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(monitor.app, name="monitor")
 app.command("publish", epilog=publish.EXAMPLES)(publish.publish)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("study", epilog=study.EXAMPLES)(study.study)
 
 
 def _print_version(asked: bool) -> None:

@@ -35,11 +35,11 @@ def generate(
     generator = load_generator(entry, device)
     for start in range(0, planned.count, _BATCH):
         indices = range(start, min(start + _BATCH, planned.count))
-        seeds = [planned.seed + i for i in indices]
+        seeds = [planned.seeds[i] for i in indices]
         mixtures = [planned.mixture(i) for i in indices]
         pixels = generator.generate(
             seeds,
-            [planned.truncation] * len(indices),
+            [planned.truncation(i) for i in indices],
             [m for m in mixtures if m is not None] or None,
         )
         for i, seed, mixture, image in zip(indices, seeds, mixtures, pixels, strict=True):

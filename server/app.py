@@ -15,6 +15,8 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from protos.inference.v2 import open_inference_pb2 as oip_pb
+from protos.inference.v2 import open_inference_pb2_grpc as oip_grpc
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
 from server.config import ServeConfig, misspelt_settings
@@ -23,6 +25,7 @@ from server.health import HealthService
 from server.http.probes import HttpServer, listen, probes_app
 from server.interceptors import ErrorInterceptor
 from server.limits import server_options
+from server.oip.service import OpenInferenceService
 from server.residency import Residency
 from server.security import Security
 from server.service import ImageGenerationService, ZooService
@@ -31,7 +34,11 @@ from zoo.catalog import Catalog
 from zoo.errors import ZooError
 from zoo.runtime import load_runtime
 
-_SERVICES = [service.full_name for service in pb.DESCRIPTOR.services_by_name.values()]
+_SERVICES = [
+    service.full_name
+    for file in (pb.DESCRIPTOR, oip_pb.DESCRIPTOR)
+    for service in file.services_by_name.values()
+]
 # A runner that comes back from onnxruntime wants the GIL at once: at Python's 5 ms it waits while
 # the event loop answers, and a core is idle (docs/log.md has the figures).
 _SWITCH_INTERVAL_S = 1e-4
@@ -128,6 +135,9 @@ class App:
             ImageGenerationService(self._residency, self._config.largest_count), self._grpc
         )
         pb_grpc.add_ZooServicer_to_server(ZooService(self._residency), self._grpc)
+        oip_grpc.add_GRPCInferenceServiceServicer_to_server(
+            OpenInferenceService(self._residency, self._config, lambda: self._serving), self._grpc
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
             [*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._grpc

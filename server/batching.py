@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from server.errors import NotReady, QueueFull
 from server.requests import FinishedImage, Plan
 from zoo.generator import Generator, Mixture
-from zoo.latents import Truncation
+from zoo.latents import Truncation, latents
 
 _TURN = 16  # images that one request puts into a batch before the next one has its turn
 
@@ -92,6 +92,11 @@ class Batcher:
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def runners(self) -> int:
+        """Threads that compute."""
+        return len(self._threads)
 
     @property
     def waiting(self) -> int:
@@ -182,11 +187,22 @@ class Batcher:
         seeds: list[int] = []
         truncations: list[Truncation | None] = []
         mixtures: list[Mixture] = []
+        given: list[tuple[int, NDArray[np.float32]]] = []  # latents of requests that bring them
         for job, indices in batch:
-            seeds += range(job.plan.seed + indices.start, job.plan.seed + indices.stop)
-            truncations += [job.plan.truncation] * len(indices)
-            mixtures += filter(None, map(job.plan.mixture, indices))
-        pixels = self._generator.generate(seeds, truncations, mixtures or None)
+            plan, part = job.plan, slice(indices.start, indices.stop)
+            if plan.z is not None:
+                given.append((len(seeds), plan.z[part]))
+            seeds += plan.seeds[part]
+            alike = len(plan.truncations) == 1
+            truncations += plan.truncations * len(indices) if alike else plan.truncations[part]
+            mixtures += filter(None, map(plan.mixture, indices))
+        if given:
+            z = latents(seeds, truncations, self._generator.card.latent.dim)
+            for start, rows in given:
+                z[start : start + len(rows)] = rows
+            pixels = self._generator.generate_from(z, truncations, mixtures or None)
+        else:
+            pixels = self._generator.generate(seeds, truncations, mixtures or None)
         computed_s = time.perf_counter()
         results: Results = []
         made = iter(pixels)
@@ -206,9 +222,9 @@ class Batcher:
 
 
 def _encode(plan: Plan, indices: range, images: Iterable[NDArray[np.uint8]]) -> list[FinishedImage]:
-    encode, mixture, seed = plan.encoding.encode, plan.mixture, plan.seed
+    encode, mixture, seeds = plan.encoding.encode, plan.mixture, plan.seeds
     return [
-        FinishedImage(i, seed + i, mixture(i), encode(image))
+        FinishedImage(i, seeds[i], mixture(i), encode(image))
         for i, image in zip(indices, images, strict=True)
     ]
 

@@ -30,13 +30,13 @@ _STATUS: dict[type[GanagerieError], grpc.StatusCode] = {
     errors.NotReady: grpc.StatusCode.UNAVAILABLE,
 }
 Parser = Callable[[bytes], Any]
-_OURS = "/ganagerie.v1."
+_OURS = ("/ganagerie.v1.", "/inference.")
 
 _log = structlog.get_logger()
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
-    """Wraps the handlers of `ganagerie.v1`; health checks and reflection pass untouched."""
+    """Wraps the handlers of our services; health checks and reflection pass untouched."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry

@@ -11,6 +11,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from server.encoding import Encoding, ImageFormat, check_encoding
 from zoo.card import Card
 from zoo.errors import InvalidRequest, shown
@@ -52,28 +55,40 @@ class GenerationRequest:
     quality: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """What will be made: image i has seed `seed + i`.
+    """What will be made.
 
     Attributes:
+        seeds: one an image; a range where they follow one another.
+        truncations: one for all, or one an image; None is none.
         mixtures: empty (unconditional, or drawn from the prior), one for all, or one an image.
         n_classes: 0 for a model without classes.
+        z: latents float32 [count, z_dim] in place of the seeds', which then mean nothing.
     """
 
-    seed: int
-    count: int
-    truncation: Truncation | None
-    mixtures: tuple[Mixture, ...]
+    seeds: Sequence[int]
+    truncations: tuple[Truncation | None, ...]
+    mixtures: Sequence[Mixture]
     n_classes: int
     encoding: Encoding
+    z: NDArray[np.float32] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many images."""
+        return len(self.seeds)
+
+    def truncation(self, index: int) -> Truncation | None:
+        """The truncation of image `index`."""
+        return self.truncations[index if len(self.truncations) > 1 else 0]
 
     def mixture(self, index: int) -> Mixture | None:
         """The classes of image `index`; None for a model without classes."""
         if self.n_classes == 0:
             return None
         if not self.mixtures:
-            return ((prior_class(self.seed + index, self.n_classes), 1.0),)
+            return ((prior_class(self.seeds[index], self.n_classes), 1.0),)
         return self.mixtures[index if len(self.mixtures) > 1 else 0]
 
 
@@ -101,25 +116,29 @@ def plan(request: GenerationRequest, card: Card, max_count: int) -> Plan:
     if not 1 <= request.count <= max_count:
         raise InvalidRequest("count", f"{shown(request.count)} is outside 1 to {max_count}")
     return Plan(
-        seed=_seed(request.seed, request.count),
-        count=request.count,
-        truncation=_truncation(request.truncation, request.truncation_mode),
+        seeds=consecutive_seeds(request.seed, request.count),
+        truncations=(_truncation(request.truncation, request.truncation_mode),),
         mixtures=_mixtures(request, card),
         n_classes=len(card.class_names),
         encoding=check_encoding(request.format, request.quality),
     )
 
 
-def _seed(seed: int | None, count: int) -> int:
+def consecutive_seeds(seed: int | None, count: int) -> range:
+    """The seeds from `seed` on, or from one that is drawn.
+
+    Raises:
+        InvalidRequest: names `seed` and what is allowed.
+    """
     if seed is None:
-        return secrets.randbits(_DRAWN_SEED_BITS)
+        seed = secrets.randbits(_DRAWN_SEED_BITS)
     if not 0 <= seed <= MAX_SEED - (count - 1):
         raise InvalidRequest(
             "seed",
             f"{shown(seed)} is outside 0 to {MAX_SEED - (count - 1)} "
             f"(the seed of the last of {count} images must fit in 64 bits)",
         )
-    return seed
+    return range(seed, seed + count)
 
 
 def _truncation(value: float | None, mode: TruncationMode | None) -> Truncation | None:
@@ -127,14 +146,22 @@ def _truncation(value: float | None, mode: TruncationMode | None) -> Truncation 
         if mode is not None:
             raise InvalidRequest("truncation_mode", f"{mode.name} needs a truncation beside it")
         return None
-    mode = mode or TruncationMode.THRESHOLD
+    return checked_truncation(value, mode or TruncationMode.THRESHOLD, "truncation")
+
+
+def checked_truncation(value: float, mode: TruncationMode, field: str) -> Truncation:
+    """A truncation that can be.
+
+    Raises:
+        InvalidRequest: names `field`, the value and what is allowed.
+    """
     if not (math.isfinite(value) and value >= 0):
         raise InvalidRequest(
-            "truncation", f"{value} is not allowed; a finite number of at least 0, or unset"
+            field, f"{value} is not allowed; a finite number of at least 0, or unset"
         )
     if mode is TruncationMode.SCALE and value > MAX_SCALE:
         raise InvalidRequest(
-            "truncation", f"{value} is outside 0 to {MAX_SCALE:g} for truncation mode SCALE"
+            field, f"{value} is outside 0 to {MAX_SCALE:g} for truncation mode SCALE"
         )
     return Truncation(value, mode)
 
@@ -179,23 +206,38 @@ def _mixture(condition: Condition, card: Card, field: str) -> Mixture:
 
 
 def _class_index(choice: ClassChoice, card: Card, field: str) -> int:
-    names = card.class_names
     if (choice.name is None) == (choice.index is None):
         what = "both given" if choice.name is not None else "neither given"
         raise InvalidRequest(field, f"class_name and class_index: {what}; give exactly one")
     if choice.index is not None:
-        if not 0 <= choice.index < len(names):
-            raise InvalidRequest(
-                f"{field}.class_index",
-                f"{shown(choice.index)} is outside 0 to {len(names) - 1} of {card.reference}",
-            )
-        return choice.index
-    name = choice.name or ""
+        return checked_index(choice.index, card, f"{field}.class_index")
+    return index_of_name(choice.name or "", card, f"{field}.class_name")
+
+
+def checked_index(index: int, card: Card, field: str) -> int:
+    """A class's index that can be.
+
+    Raises:
+        InvalidRequest: names `field`, the index and what is allowed.
+    """
+    last = len(card.class_names) - 1
+    if not 0 <= index <= last:
+        raise InvalidRequest(field, f"{shown(index)} is outside 0 to {last} of {card.reference}")
+    return index
+
+
+def index_of_name(name: str, card: Card, field: str, listed_by: str = "GetModel") -> int:
+    """The index of the class of that name; `listed_by` is the call that lists all names.
+
+    Raises:
+        InvalidRequest: names `field`, the name and the nearest ones.
+    """
+    names = card.class_names
     if name not in names:
         raise InvalidRequest(
-            f"{field}.class_name",
+            field,
             f"{shown(name)} is not a class of {card.reference}; nearest: "
-            f"{', '.join(_nearest(name, names))} (GetModel lists all {len(names)})",
+            f"{', '.join(_nearest(name, names))} ({listed_by} lists all {len(names)})",
         )
     return names.index(name)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from server.batching import Batcher, BatchTimes
 from server.config import ServeConfig
 from server.errors import ModelUnavailable, NotReady
+from server.tally import Tally
 from zoo.card import Card, parse_reference
 from zoo.catalog import Catalog, not_found
 from zoo.errors import GanagerieError
@@ -19,11 +20,12 @@ from zoo.runtime import CPU
 
 @dataclass(frozen=True)
 class Resident:
-    """A loaded model and its batcher."""
+    """A loaded model, its batcher, and what it has done so far."""
 
     card: Card
     generator: Generator
     batcher: Batcher
+    tally: Tally
 
 
 class Residency:
@@ -97,6 +99,15 @@ class Residency:
         self._require_ready()
         return [resident.card for resident in self.models.values()]
 
+    def index(self) -> dict[str, str | None]:
+        """All models by reference, in the catalog's order; those that failed with the reason.
+
+        Raises:
+            NotReady: models are still being loaded.
+        """
+        self._require_ready()
+        return {reference: self.failed.get(reference) for reference in self._references}
+
     def loaded(self) -> list[Resident]:
         """What has been loaded so far; safe while `load` runs in another thread."""
         return list(self.models.values())
@@ -111,13 +122,18 @@ class Residency:
             raise NotReady("the server is starting: models are being loaded")
 
     def _settle(self, card: Card, generator: Generator) -> Resident:
-        config = self._config
+        config, tally = self._config, Tally()
+
+        def observe(times: BatchTimes) -> None:
+            tally.batch(times)
+            self._observe(card, times)
+
         batcher = Batcher(
             generator,
             # One stream of batches keeps a GPU busy; a CPU wants one a core.
             runners=config.runners if generator.provider == CPU else 1,
             max_batch=config.max_batch,
             max_queue_images=config.max_queue_images,
-            observe=lambda times: self._observe(card, times),
+            observe=observe,
         )
-        return Resident(card, generator, batcher)
+        return Resident(card, generator, batcher, tally)

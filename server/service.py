@@ -30,10 +30,11 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
         resident, planned = self._plan(request)
         _check_reply_size(planned.count, resident.card)
         messages: list[pb.GeneratedImage | None] = [None] * planned.count
-        async with aclosing(resident.batcher.images(planned)) as batches:
-            async for batch in batches:
-                for image in batch:
-                    messages[image.index] = to_message(image, planned, resident.card)
+        with resident.tally.request():
+            async with aclosing(resident.batcher.images(planned)) as batches:
+                async for batch in batches:
+                    for image in batch:
+                        messages[image.index] = to_message(image, planned, resident.card)
         response = pb.GenerateResponse(
             images=(message for message in messages if message), model=summary(resident.card)
         )
@@ -46,10 +47,11 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
     ) -> AsyncIterator[pb.GeneratedImage]:
         """One message per image, in order of completion."""
         resident, planned = self._plan(request)
-        async with aclosing(resident.batcher.images(planned)) as batches:
-            async for batch in batches:
-                for image in batch:
-                    yield to_message(image, planned, resident.card)
+        with resident.tally.request():
+            async with aclosing(resident.batcher.images(planned)) as batches:
+                async for batch in batches:
+                    for image in batch:
+                        yield to_message(image, planned, resident.card)
 
     def _plan(self, request: pb.GenerateRequest) -> tuple[Resident, Plan]:
         resident = self._residency.resolve(request.model)
@@ -79,11 +81,17 @@ class ZooService(pb_grpc.ZooServicer):
         )
 
 
-def _check_reply_size(count: int, card: Card) -> None:
+def images_that_fit(card: Card) -> int:
+    """How many of a model's images surely fit a reply; at least 1."""
     image = card.image
-    fits = MAX_REPLY_BYTES // (image.height * image.width * image.channels + _OVERHEAD_BYTES)
-    if count > max(1, fits):
-        raise _too_large(count, card, f"ask for at most {max(1, fits)}")
+    largest = image.height * image.width * image.channels + _OVERHEAD_BYTES
+    return max(1, MAX_REPLY_BYTES // largest)
+
+
+def _check_reply_size(count: int, card: Card) -> None:
+    fits = images_that_fit(card)
+    if count > fits:
+        raise _too_large(count, card, f"ask for at most {fits}")
 
 
 def _too_large(count: int, card: Card, fix: str) -> InvalidRequest:

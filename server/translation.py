@@ -73,7 +73,7 @@ def _choice(message: pb.Condition | pb.WeightedClass, weight: float = 1.0) -> Cl
 
 def to_message(image: FinishedImage, planned: Plan, card: Card) -> pb.GeneratedImage:
     """One image of an answer."""
-    truncation = planned.truncation
+    truncation = planned.truncation(image.index)
     return pb.GeneratedImage(
         data=image.data,
         seed=image.seed,

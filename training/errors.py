@@ -5,6 +5,8 @@
         ├── RecipeError       a recipe that does not exist, or a value in it that cannot be
         ├── DatasetError      data that is missing or not what it should be
         ├── RunError          a run directory that cannot be used
+        ├── StudyError        a study that does not exist, or a size that it cannot have
+        │   └── StudyStopped  a study that was asked to stop before it had found anything
         └── CollapsedError    a run that is not worth going on with
             └── DivergedError a loss or a weight that is no longer a finite number
 
@@ -30,6 +32,14 @@ class DatasetError(TrainingError):
 
 class RunError(TrainingError):
     """A run directory that cannot be used."""
+
+
+class StudyError(TrainingError):
+    """A study that does not exist, or a size that it cannot have."""
+
+
+class StudyStopped(StudyError):
+    """A study that was asked to stop before it had found anything."""
 
 
 class CollapsedError(TrainingError):

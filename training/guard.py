@@ -124,15 +124,12 @@ class Guard:
         return True
 
     def roll_back(self) -> int:
-        """Prepares the checkpoint from before the suspicion to be gone on with.
+        """Prepares a checkpoint from before the suspicion to be gone on with.
 
         It is written anew with the remedied recipe; what followed is kept under `rollbacks/`, and
         later checkpoints are set aside. Returns its iteration.
         """
-        verdict, path = self.monitor.verdict, self._before_suspicion()
-        if path is None:
-            raise RuntimeError("no checkpoint to go back to: action() would have said so")
-        saved = checkpoint.load(path)
+        verdict, saved = self.monitor.verdict, self._refuge()
         recipe = remedied(self._state.recipe, verdict)
         saved["recipe"] = recipe.model_dump(mode="json")
         self._rollbacks += 1
@@ -140,7 +137,7 @@ class Guard:
             saved["monitor"] |= {"rollbacks": self._rollbacks, "best": self._best}
         itr = int(saved["itr"])
         checkpoint.set_aside(self._log.checkpoints, itr + 1)
-        checkpoint.write(path, saved)
+        checkpoint.write(checkpoint.at(self._log.checkpoints, itr), saved)
         self._log.event(
             {
                 **verdict.to_record(),
@@ -151,6 +148,20 @@ class Guard:
         )
         self._log.roll_back(itr, recipe)
         return itr
+
+    def _refuge(self) -> dict[str, Any]:
+        """The newest checkpoint from before the first sign; from the second time on the best one.
+
+        A harm that is only seen late is in the newest one already.
+        """
+        path, best = self._before_suspicion(), self._log.checkpoints / checkpoint.BEST
+        if path is None:
+            raise RuntimeError("no checkpoint to go back to: action() would have said so")
+        saved = checkpoint.load(path)
+        if self._rollbacks and best.exists():
+            other = checkpoint.load(best)
+            return other if other["itr"] < saved["itr"] else saved
+        return saved
 
     @property
     def _diverged(self) -> bool:

@@ -145,11 +145,13 @@ def _newest_checkpoint(recipe: Recipe, out: Path) -> dict[str, Any] | None:
             raise RunError(f"--resume: there is no run in {out}")
         return None
     saved = checkpoint.load(path)
-    then, now = saved["recipe"], recipe.model_dump(mode="json")
+    # Keys that came later than the checkpoint have their defaults.
+    then = Recipe.model_validate(saved["recipe"]).model_dump(mode="json")
+    now = recipe.model_dump(mode="json")
     for key in _FIXED:
-        if then.get(key, Recipe.model_fields[key].default) != now[key]:
+        if then[key] != now[key]:
             raise RunError(
-                f"--resume: {key} cannot change during a run; it is {then.get(key)!r}, "
+                f"--resume: {key} cannot change during a run; it is {then[key]!r}, "
                 f"not {now[key]!r}. Start a new run for that"
             )
     return saved

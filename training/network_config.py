@@ -23,6 +23,9 @@ class DcganConfig(Frozen):
     channels: tuple[Positive, Positive, Positive] = (256, 128, 64)
     linear_features: Positive = 1024
     linear_batch_norm: bool = True
+    discriminator_norm: Literal["batch", "spectral", "instance", "none"] = Field(
+        "batch", description="of the discriminator's layers"
+    )
 
     @property
     def resolution(self) -> int:

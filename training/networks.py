@@ -52,7 +52,9 @@ def build(config: NetworkConfig, subject: Subject) -> tuple[nn.Module, nn.Module
                 dcgan.Generator(
                     config.z_dim, config.channels, config.linear_features, config.linear_batch_norm
                 ),
-                dcgan.Discriminator(config.channels, config.linear_features),
+                dcgan.Discriminator(
+                    config.channels, config.linear_features, config.discriminator_norm
+                ),
             )
         values: dict[str, Any] = config.model_dump(exclude={"architecture"})
         values["image_channels"] = subject.image_channels

@@ -18,8 +18,10 @@ google.rpc.BadRequest in its details, whose `field` is the path of the offending
   UNAVAILABLE          the server is starting or stopping: safe to retry
   INTERNAL             a defect of the server; its log has the details, the answer has none
 
-Beside these services the server speaks grpc.health.v1 (Check and Watch; the names are "",
-"ganagerie.v1.ImageGeneration" and "ganagerie.v1.Zoo") and server reflection (grpcurl works).
+Beside these services the server speaks the Open Inference Protocol
+(protos/inference/v2/open_inference.proto), grpc.health.v1 (Check and Watch; the names are "",
+"ganagerie.v1.ImageGeneration", "ganagerie.v1.Zoo" and "inference.GRPCInferenceService") and
+server reflection (grpcurl works).
 """
 
 import abc

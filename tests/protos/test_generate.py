@@ -11,7 +11,7 @@ from grpc_tools import protoc
 from protos import generate as generator
 from protos.generate import ROOT, generate
 
-PROTO = ROOT / "protos" / "v1" / "ganagerie.proto"
+PROTOS = ["v1/ganagerie.proto", "inference/v2/open_inference.proto"]
 
 
 def stubs(root: Path) -> dict[str, bytes]:
@@ -23,7 +23,7 @@ def stubs(root: Path) -> dict[str, bytes]:
 def test_regenerating_changes_nothing(tmp_path: Path) -> None:
     generate(tmp_path)
     generated, committed = stubs(tmp_path), stubs(ROOT)
-    assert len(generated) == 4
+    assert len(generated) == 4 * len(PROTOS)
     assert sorted(generated) == sorted(committed)
     assert [name for name in generated if generated[name] != committed[name]] == []
 
@@ -39,9 +39,10 @@ def test_a_file_that_protoc_refuses_is_an_error(
     assert "protos/broken.proto:1:28: Expected message name." in capfd.readouterr().err
 
 
-def test_everything_in_the_protocol_is_documented(tmp_path: Path) -> None:
-    out = tmp_path / "descriptors"
-    arguments = [f"-I{ROOT}", "--include_source_info", f"--descriptor_set_out={out}", str(PROTO)]
+@pytest.mark.parametrize("proto", PROTOS)
+def test_everything_in_the_protocol_is_documented(tmp_path: Path, proto: str) -> None:
+    out, path = tmp_path / "descriptors", str(ROOT / "protos" / proto)
+    arguments = [f"-I{ROOT}", "--include_source_info", f"--descriptor_set_out={out}", path]
     assert protoc.main(["protoc", *arguments]) == 0
     (file,) = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
     commented = {

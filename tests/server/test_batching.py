@@ -66,7 +66,7 @@ def fake(tmp_path: Path) -> Fake:
 
 
 def request(count: int, seed: int = 0) -> Plan:
-    return Plan(seed, count, None, (), 0, Encoding(ImageFormat.RAW))
+    return Plan(range(seed, seed + count), (None,), (), 0, Encoding(ImageFormat.RAW))
 
 
 async def collect(batcher: Batcher, plan: Plan) -> list[int]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,13 +14,12 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from protos.v1 import ganagerie_pb2 as pb
-from server.app import App
-from server.config import ServeConfig
-from tests.server.calls import TIMEOUT_S, Refusal, Stubs, connect, fetch, refusal, until
+from tests.server.calls import TIMEOUT_S, Refusal, Stubs, connect, fetch, refusal
+from tests.server.starting import Starting
 from tests.serving import server_in_thread
-from zoo.generator import Generator, load_generator
 
-NAMES = pytest.mark.parametrize("name", ["", "ganagerie.v1.ImageGeneration", "ganagerie.v1.Zoo"])
+SERVICES = ["ganagerie.v1.ImageGeneration", "ganagerie.v1.Zoo", "inference.GRPCInferenceService"]
+NAMES = pytest.mark.parametrize("name", ["", *SERVICES])
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -54,52 +50,6 @@ def test_watching_an_unknown_service_says_so_and_goes_on(stubs: Stubs) -> None:
     assert next(states).status == UNKNOWN
     assert states.is_active()
     states.cancel()
-
-
-class Starting:
-    """A server that loads its models only when told to."""
-
-    def __init__(self, zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._may_load, self._loaded, self._stop = (threading.Event() for _ in range(3))
-
-        def load_when_told(*arguments: Any) -> Generator:
-            assert self._may_load.wait(TIMEOUT_S)
-            return load_generator(*arguments)
-
-        monkeypatch.setattr("server.residency.load_generator", load_when_told)
-        port, http_port = _free_port(), _free_port()
-        self.grpc, self.http = f"127.0.0.1:{port}", f"127.0.0.1:{http_port}"
-        config = ServeConfig(zoo=zoo, port=port, http_port=http_port)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._live(config)))
-        self._thread.start()
-        until(lambda: _listens(port) and _listens(http_port), "listening")
-
-    async def _live(self, config: ServeConfig) -> None:
-        app = App(config)
-        await app.start()
-        self._loaded.set()
-        await asyncio.to_thread(self._stop.wait, TIMEOUT_S)
-        await app.drain()
-
-    def load(self) -> None:
-        self._may_load.set()
-        assert self._loaded.wait(TIMEOUT_S)
-
-    def stop(self) -> None:
-        self._may_load.set()
-        self._stop.set()
-        self._thread.join(TIMEOUT_S)
-        assert not self._thread.is_alive()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -171,6 +121,7 @@ def test_reflection_lists_every_service(reflection: Any) -> None:
         "ganagerie.v1.Zoo",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
     ]
 
 

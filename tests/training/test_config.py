@@ -93,6 +93,11 @@ def test_last_override_of_a_key_counts() -> None:
         ("network.z_dim", ["1"], ["0"]),
         ("network.channels", ["[1,1,1]"], ["[1,1,0]", "[1,1]", "[1,1,1,1]"]),
         ("network.linear_features", ["1"], ["0"]),
+        (
+            "network.discriminator_norm",
+            ["batch", "spectral", "instance", "none"],
+            ["null", "layer"],
+        ),
         ("initializer.std", ["1e-9"], ["0", ".nan"]),
         ("optimizer.g_lr", ["1e-12"], ["0", "-1", ".inf"]),
         ("optimizer.d_lr", ["1e-12"], ["0", ".nan"]),

@@ -185,6 +185,34 @@ def test_resume_with_more_iterations_keeps_when_the_run_was_started(tmp_path: Pa
     assert itrs(tmp_path) == [1, 2, 3, 4]
 
 
+def test_a_run_from_before_the_discriminator_had_a_choice_goes_on(tmp_path: Path) -> None:
+    run_to(4, tmp_path / "new")
+    run_to(3, tmp_path / "old")
+    (path,) = (tmp_path / "old" / "checkpoints").glob("itr-*3.pt")
+    state = checkpoint.load(path)
+    del state["recipe"]["network"]["discriminator_norm"]
+    checkpoint.write(path, state)
+    config = tmp_path / "old" / "config.yaml"
+    config.write_text(
+        "".join(
+            line for line in config.read_text().splitlines(True) if "discriminator_norm" not in line
+        )
+    )
+    assert run_to(4, tmp_path / "old", resume=True) == Outcome(4, 4)
+    assert differences(saved(tmp_path / "old", 4), saved(tmp_path / "new", 4)) == []
+
+
+@pytest.mark.parametrize("norm", ["spectral", "instance", "none"])
+def test_a_run_with_another_normalisation_goes_on_bit_by_bit(tmp_path: Path, norm: str) -> None:
+    override = f"network.discriminator_norm={norm}"
+    run_to(4, tmp_path / "whole", override)
+    run_to(2, tmp_path / "halved", override)
+    run_to(4, tmp_path / "halved", override, resume=True)
+    assert differences(saved(tmp_path / "halved", 4), saved(tmp_path / "whole", 4)) == []
+    with pytest.raises(RunError, match=r"^--resume: network cannot change during a run; it is "):
+        run_to(5, tmp_path / "halved", resume=True)
+
+
 @pytest.mark.parametrize(
     "override", ["optimizer.g_lr=1e-5", "optimizer.betas=[0.25, 0.75]", "optimizer.eps=0.5"]
 )
@@ -204,3 +232,13 @@ def test_what_done_iterations_depend_on_cannot_change(tmp_path: Path, change: st
     with pytest.raises(RunError, match=rf"^--resume: {key} cannot change during a run; it is "):
         run_to(4, tmp_path, change, resume=True)
     assert itrs(tmp_path) == [1, 2, 3]
+
+
+def test_a_checkpoint_from_before_a_key_of_the_recipe_goes_on(tmp_path: Path) -> None:
+    run_to(3, tmp_path)
+    path = checkpoint.at(tmp_path / "checkpoints", 3)
+    older = checkpoint.load(path)
+    del older["recipe"]["initializer"]["linear"], older["recipe"]["network"]["linear_batch_norm"]
+    checkpoint.write(path, older)
+    run_to(4, tmp_path, resume=True)
+    assert itrs(tmp_path) == [1, 2, 3, 4]

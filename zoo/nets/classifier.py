@@ -2,8 +2,8 @@
 
     image ─ conv 5x5 (32) ─ pool ─ conv 5x5 (64) ─ pool ─ dense (1024) ─ dense (classes)
 
-Batch norm and ReLU follow every layer but the last. There is no dropout, so the features of an
-image are the same in every evaluation.
+Batch norm and ReLU follow every layer but the last; batch norm can be left out, as an experiment.
+There is no dropout, so the features of an image are the same in every evaluation.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ class Classifier(nn.Module):
 
     Args:
         n_classes: at least 2.
+        batch_norm: behind every layer but the last, which then have no bias.
+        momentum: share of a batch's statistics in the moving averages after it; one less decay.
     """
 
-    def __init__(self, n_classes: int) -> None:
+    def __init__(self, n_classes: int, batch_norm: bool = True, momentum: float = 0.1) -> None:
         super().__init__()
         side = SIDE // 4
         # Batch norm has a bias of its own.
         self.body = nn.Sequential(
-            nn.Conv2d(1, 32, 5, padding=2, bias=False),
-            nn.BatchNorm2d(32),
+            nn.Conv2d(1, 32, 5, padding=2, bias=not batch_norm),
+            *([nn.BatchNorm2d(32, momentum=momentum)] if batch_norm else []),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5, padding=2, bias=False),
-            nn.BatchNorm2d(64),
+            nn.Conv2d(32, 64, 5, padding=2, bias=not batch_norm),
+            *([nn.BatchNorm2d(64, momentum=momentum)] if batch_norm else []),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(64 * side * side, FEATURES, bias=False),
-            nn.BatchNorm1d(FEATURES),
+            nn.Linear(64 * side * side, FEATURES, bias=not batch_norm),
+            *([nn.BatchNorm1d(FEATURES, momentum=momentum)] if batch_norm else []),
             nn.ReLU(),
         )
         self.head = nn.Linear(FEATURES, n_classes)

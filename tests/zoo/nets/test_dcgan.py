@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from zoo.nets.dcgan import SIDE, Discriminator, Generator
+from zoo.nets.dcgan import SIDE, Discriminator, DiscriminatorNorm, Generator
 
 TINY = (16, 8, 4)
 
@@ -140,3 +141,48 @@ def test_gradients_reach_every_parameter() -> None:
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.any(), name
+
+
+@pytest.mark.parametrize(
+    ("norm", "batch", "instance"), [("batch", 3, 0), ("instance", 0, 2), ("none", 0, 0)]
+)
+def test_normalisation_of_the_discriminator_is_a_choice(
+    norm: DiscriminatorNorm, batch: int, instance: int
+) -> None:
+    network = Discriminator(TINY, 32, norm)
+    assert norms(network, nn.BatchNorm1d) + norms(network, nn.BatchNorm2d) == batch
+    assert norms(network, nn.InstanceNorm2d) == instance
+    assert not any(map(parametrize.is_parametrized, network.modules()))
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    own_shift = norm == "none"
+    assert [layer.bias is not None for layer in convolutions] == [True, own_shift, own_shift]
+    assert biased(network) == [norm != "batch", True]
+    assert network(torch.rand(2, 1, SIDE, SIDE)).shape == (2,)
+
+
+def test_spectral_norm_bounds_every_layer_of_the_discriminator() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(TINY, 32, "spectral")
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 5
+    for _ in range(20):  # of power iteration
+        network(torch.rand(2, 1, SIDE, SIDE))
+    for layer in layers:
+        sigma = torch.linalg.svdvals(layer.weight.detach().flatten(1))[0]
+        assert sigma.item() == pytest.approx(1.0, abs=0.02)
+        assert layer.bias is not None
+    assert norms(network, nn.BatchNorm1d) + norms(network, nn.BatchNorm2d) == 0
+
+
+def test_batch_norm_is_the_default_of_the_discriminator() -> None:
+    torch.manual_seed(3)
+    usual = Discriminator(TINY, 32).state_dict()
+    torch.manual_seed(3)
+    named = Discriminator(TINY, 32, "batch").state_dict()
+    assert list(usual) == list(named)
+    assert all(torch.equal(usual[key], named[key]) for key in usual)
+    # The names of checkpoints from before there was a choice.
+    assert {key.rpartition(".")[0] for key in usual} == {
+        *("convolutions.0", "convolutions.2", "convolutions.3", "convolutions.5"),
+        *("convolutions.6", "linears.1", "linears.2", "linears.4"),
+    }

@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from training.figure_style import FONT, STYLE
 from training.monitor.verdict import Health
 from training.monitor.views.history import Column
 from training.monitor.views.line_names import name_lines
@@ -36,20 +36,9 @@ _DPI = 100
 _MOST_POINTS = 400  # of a line
 _SPAN = 6.0  # ratio of highest to lowest from which an axis is logarithmic
 _MANY = 20_000  # iterations, from which on an axis counts in thousands
-_FONT = 9.5
 _FAINT = 0.75
 _NARROWEST = 0.012  # of a panel: a verdict of the last moment is seen too
 _DECIMALS = re.compile(r"(\.\d{2})\d+")  # of points: more than anybody sees
-_RC: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "ganagerie",  # the same figure is the same file
-    "font.family": ["DejaVu Sans", "sans-serif"],
-    "font.size": _FONT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": _FONT + 1.5,
-    "axes.titleweight": "bold",
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ class Marks:
 
 def svg(panel: Panel, marks: Marks) -> str:
     """One panel as an `<svg>` element, without a fixed size."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=_SIZE)
         _draw(figure.add_subplot(), panel, marks)
         figure.subplots_adjust(**_MARGINS)
@@ -92,19 +81,19 @@ def save_png(path: Path, title: str, sections: Sequence[Section], marks: Marks) 
         count * _SIZE[1] + _legend_height(section) + 0.35
         for section, count in zip(sections, rows, strict=True)
     ]
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(STYLE):
         size = (_COLUMNS * _SIZE[0], sum(heights) + 0.5)
         figure = Figure(figsize=size)
         rows_of = figure.add_gridspec(len(sections) + 1, 1, height_ratios=[0.5, *heights])
         top, *parts = [figure.add_subfigure(rows_of[i, 0]) for i in range(len(sections) + 1)]
-        top.text(0.01, 0.35, title, fontsize=_FONT + 5, weight="bold")
+        top.text(0.01, 0.35, title, fontsize=FONT + 5, weight="bold")
         for part, section, height, count in zip(parts, sections, heights, rows, strict=True):
             _section(part, section, marks, height, count)
         figure.savefig(path, dpi=_DPI, format="png")
 
 
 def _section(part: SubFigure, section: Section, marks: Marks, height: float, rows: int) -> None:
-    part.text(0.01, 1 - 0.22 / height, section.title, fontsize=_FONT + 3)
+    part.text(0.01, 1 - 0.22 / height, section.title, fontsize=FONT + 3)
     bottom = _legend_height(section) / height
     room = 1 - bottom - 0.35 / height
     for i, panel in enumerate(section.panels):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from matplotlib.colors import to_hex
@@ -19,10 +18,10 @@ from training.monitor.views.moments import Grid, grids
 from training.monitor.views.observed import ObservedRun
 from training.monitor.views.panels import Panels, Section
 from training.monitor.views.screen import event_text
+from training.page import facts, page
 from training.runlog import METRICS, ROLLBACKS, SPECTRA, write_text_atomically
 from zoo.errors import one_line
 
-_TEMPLATE = Path(__file__).with_name("report.html")
 _FEWEST_ROWS = 2  # of which a line can be drawn
 _SMALL = 300  # pixels up to which a picture's own pixels are to be seen
 _RECIPE = {
@@ -77,14 +76,12 @@ def write_report(path: Path, out: Path | None = None) -> tuple[Path, Path]:
     if not sections:
         raise RunError(f"{path}: its rows have an iteration and nothing that could be drawn")
     title = f"{run.name}: {run.verdict.health.value}" if run.verdict else run.name
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escape(title), body="\n".join(_body(run, sections, marks))
-    )
+    text = page(title, "\n".join(_body(run, sections, marks)))
     png = out.with_suffix(".png")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_png(png, title, sections, marks)
-        write_text_atomically(out, page)
+        write_text_atomically(out, text)
     except OSError as error:
         raise RunError(f"{out}: cannot be written: {one_line(error)}; use --out") from error
     return out, png
@@ -122,9 +119,7 @@ def _body(run: ObservedRun, sections: Sequence[Section], marks: Marks) -> Iterat
     yield f"<h1>{escape(run.name)}</h1>"
     if run.verdict is not None:
         yield _verdict(run.verdict)
-    facts = [*_facts(run), *_recipe(run.recipe)]
-    rows = (f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
-    yield f'<dl class="facts">{"".join(rows)}</dl>'
+    yield facts([*_facts(run), *_recipe(run.recipe)])
     if shown := grids(run):
         yield "<h2>Samples at the moments that mattered</h2>"
         yield f'<div class="grids">{"".join(map(_figure, shown))}</div>'

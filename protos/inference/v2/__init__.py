@@ -1,0 +1,1 @@
+"""Package `inference`: the .proto file says what each field means here."""
