@@ -19,7 +19,12 @@ if TYPE_CHECKING:  # generic in the stubs only
 
 HEADER: Final = "authorization"
 # Probes have no key, and what reflection tells is public: the protocol, not the models.
-_OPEN: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+_OPEN: Final = (
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+)
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
