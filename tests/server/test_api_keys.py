@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ganagerie import AsyncClient, Client
 from ganagerie.errors import Unauthenticated
+from protos.inference.v2 import open_inference_pb2 as oip
+from protos.inference.v2 import open_inference_pb2_grpc as oip_grpc
 from server.errors import CredentialsError
 from tests.certificates import replace
 from tests.server.calls import TIMEOUT_S, Refusal, Stubs, connect, fetch, metric, refusal, until
@@ -105,6 +107,25 @@ def test_health_reflection_probes_and_metrics_are_open(guarded: Running, stubs: 
     (answer,) = reflection.ServerReflectionInfo(iter([question]), timeout=TIMEOUT_S)
     assert answer.list_services_response.service
     assert fetch(guarded.http, "/readyz")[0] == 200
+
+
+def test_the_open_inference_protocol_wants_a_key_but_for_its_health(stubs: Stubs) -> None:
+    inference: Any = oip_grpc.GRPCInferenceServiceStub(stubs.channel)
+    assert inference.ServerLive(oip.ServerLiveRequest(), timeout=TIMEOUT_S).live
+    assert inference.ServerReady(oip.ServerReadyRequest(), timeout=TIMEOUT_S).ready
+    calls = [
+        (inference.ServerMetadata, oip.ServerMetadataRequest()),
+        (inference.ModelReady, oip.ModelReadyRequest(name="plain")),
+        (inference.ModelMetadata, oip.ModelMetadataRequest(name="plain")),
+        (inference.ModelConfig, oip.ModelConfigRequest(name="plain")),
+        (inference.ModelStatistics, oip.ModelStatisticsRequest(name="plain")),
+        (inference.RepositoryIndex, oip.RepositoryIndexRequest()),
+        (inference.ModelInfer, oip.ModelInferRequest(model_name="plain")),
+    ]
+    for ask, request in calls:
+        refused = refusal(partial(ask, request, timeout=TIMEOUT_S))
+        assert refused == Refusal("UNAUTHENTICATED", MISSING)
+        assert ask(request, timeout=TIMEOUT_S, metadata=bearer(KEY)).IsInitialized()
 
 
 def test_an_unknown_method_is_unknown(stubs: Stubs) -> None:
