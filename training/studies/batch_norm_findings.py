@@ -92,8 +92,8 @@ def words(trials: Sequence[Trial]) -> str:
     return (
         f"Final accuracy on held-out digits, evaluated with population statistics, {told}. The "
         f"best rate is {best[True].rate:g} with batch norm ({best[True].final:.1%}) and "
-        f"{best[False].rate:g} without ({best[False].final:.1%}). With the statistics of batches of "
-        f"test images in place of the moving averages, batch norm has {by_batch}."
+        f"{best[False].rate:g} without ({best[False].final:.1%}). With the statistics of batches "
+        f"of test images in place of the moving averages, batch norm has {by_batch}."
     )
 
 
