@@ -88,10 +88,12 @@ def words(trials: Sequence[Trial]) -> str:
         for batch_norm, kind in _KINDS.items()
     )
     best = {kind: _best(trials, kind) for kind in _KINDS}
+    by_batch = ", ".join(f"{t.by_batch[-1]:.1%} at {t.rate:g}" for t in _of(trials, True))
     return (
         f"Final accuracy on held-out digits, evaluated with population statistics, {told}. The "
         f"best rate is {best[True].rate:g} with batch norm ({best[True].final:.1%}) and "
-        f"{best[False].rate:g} without ({best[False].final:.1%})."
+        f"{best[False].rate:g} without ({best[False].final:.1%}). With the statistics of batches "
+        f"of test images in place of the moving averages, batch norm has {by_batch}."
     )
 
 
@@ -127,6 +129,14 @@ def draw(setting: Setting, trials: Sequence[Trial]) -> tuple[Figure, ...]:
                 marker="o",
                 label=kind,
             )
+        normed = _of(trials, True)
+        axis.semilogx(
+            [t.rate for t in normed],
+            [t.by_batch[-1] for t in normed],
+            color=_COLOURS[True],
+            linestyle=":",
+            label="with, statistics of batches",
+        )
         axis.set_xlabel("rate of Adam")
         axis.set_ylabel("test accuracy at the end")
         axis.set_ylim(0, 1.03)

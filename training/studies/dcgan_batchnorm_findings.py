@@ -156,7 +156,8 @@ def _series(setting: Setting, watched: Sequence[Watched]) -> Figure:
             axis.set_title(f"σ0 of G's linear layer {depth + 1}", loc="left")
         for axis in axes[3:]:
             axis.set_xlabel("iteration")
-        axes[1].legend(frameon=False, fontsize=8)
+        handles, labels = axes[0].get_legend_handles_labels()
+        axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -203,17 +204,20 @@ def _collapses(watched: Sequence[Watched]) -> Claim:
         + (f" from iteration {one.worst.itr:,}" if one.worst.reasons else "")
         for one in watched
     )
-    without = [one for one in watched if not one.batch_norm]
-    seen = any(one.collapsed for one in watched)
+    without = [one.collapsed for one in watched if not one.batch_norm]
+    with_it = [one.collapsed for one in watched if one.batch_norm]
+    agrees: bool | None = None  # some do and some do not, or they were too short to learn
+    if any(with_it) or (not any(without) and _learned(watched)):
+        agrees = False
+    elif all(without):
+        agrees = True
     return Claim(
         author="Without batch norm in the generator's linear layers the DCGAN collapses; with it, "
         "it does not.",
-        found=f"The monitor's gravest verdict on each run of {watched[0].run.itr:,} iterations: "
-        f"{told}.",
-        agrees=any(one.collapsed for one in without)
-        and not any(one.collapsed for one in watched if one.batch_norm)
-        if seen or _learned(watched)
-        else None,
+        found=f"Collapsed, by the monitor: {sum(without)} of {len(without)} without, "
+        f"{sum(with_it)} of {len(with_it)} with. Gravest verdicts in {watched[0].run.itr:,} "
+        f"iterations: {told}.",
+        agrees=agrees,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from training.studies.drawing import drawing
 from training.studies.initializer_starts import OPTIMIZERS, Ending, Start
@@ -75,6 +76,7 @@ def draw_curves(setting: Setting, outcome: Outcome, starts: Sequence[Start]) -> 
             for axis, what in ((left, "gains"), (right, "other starts")):
                 axis.set_title(f"{optimizer}, {what}")
                 axis.set_xlabel(outcome.step)
+                axis.xaxis.set_major_locator(MaxNLocator(integer=True))
                 if row == 0:
                     axis.legend(fontsize="x-small")
     return figure

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from tests.training.conftest import Cli, synthetic
+from training.monitor.views.observed import ObservedRun
+from training.studies.dcgan_batchnorm_findings import Watched, claims
 
 
 def test_the_study_from_the_command_line(
@@ -35,3 +37,43 @@ def test_the_study_from_the_command_line(
         assert config["network"]["linear_batch_norm"] == run["batch_norm"]
         assert config["monitor"]["on_collapse"] == "warn"
     assert sorted(path.name for path in out.glob("*.png")) == ["samples.png", "watched.png"]
+
+
+def watched(folder: Path, *, batch_norm: bool, seed: int, ends: float) -> Watched:
+    """A run whose samples begin varied, and end as varied as said."""
+    run = folder / f"{batch_norm}-{seed}"
+    run.mkdir()
+    values = [0.9] * 8 + [ends] * 8
+    lines = [
+        json.dumps({"itr": 100 * i, "diversity": {"all": value}, "proxy_fid": 10.0 / value})
+        for i, value in enumerate(values, 1)
+    ]
+    (run / "spectra.jsonl").write_text("\n".join(lines) + "\n")
+    observed = ObservedRun(run)
+    observed.poll()
+    return Watched(batch_norm, seed, observed)
+
+
+@pytest.mark.parametrize(
+    ("with_it", "without", "agrees"),
+    [
+        ((0.9, 0.9), (0.01, 0.01), (True, True)),
+        ((0.9, 0.9), (0.9, 0.9), (False, False)),
+        ((0.9, 0.9), (0.9, 0.01), (None, False)),
+        ((0.9, 0.01), (0.01, 0.01), (False, None)),
+    ],
+)
+def test_claims_follow_the_verdicts(
+    tmp_path: Path,
+    with_it: tuple[float, float],
+    without: tuple[float, float],
+    agrees: tuple[bool | None, bool | None],
+) -> None:
+    runs = [
+        watched(tmp_path, batch_norm=batch_norm, seed=seed, ends=ends)
+        for batch_norm, both in ((True, with_it), (False, without))
+        for seed, ends in enumerate(both, 1)
+    ]
+    for run in runs:
+        assert run.collapsed == (run.run.spectra["diversity", "all"].newest == 0.01)
+    assert tuple(claim.agrees for claim in claims(runs)) == agrees
