@@ -19,7 +19,12 @@ if TYPE_CHECKING:  # generic in the stubs only
 
 HEADER: Final = "authorization"
 # Probes have no key, and what reflection tells is public: the protocol, not the models.
-_OPEN: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+_OPEN: Final = (
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+)
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
@@ -80,26 +85,31 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
         return grpc.stream_stream_rpc_method_handler(refuse)
 
     def _limit(self, path: str, owner: str, handler: Any) -> Handler:
-        parse, serialize = handler.request_deserializer, handler.response_serializer
+        sides = handler.request_streaming, handler.response_streaming
+        kind = "_".join("stream" if streams else "unary" for streams in sides)
+        behaviour = getattr(handler, kind)
 
         async def unary(request: Any, context: Any) -> Any:
             with self._slot(owner) as free:
                 if free:
-                    return await handler.unary_unary(request, context)
+                    return await behaviour(request, context)
             return await self._abort(path, owner, context)
 
         async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
             with self._slot(owner) as free:
                 if free:
-                    async with aclosing(handler.unary_stream(request, context)) as messages:
+                    async with aclosing(behaviour(request, context)) as messages:
                         async for message in messages:
                             yield message
                     return
             await self._abort(path, owner, context)
 
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(streaming, parse, serialize)
-        return grpc.unary_unary_rpc_method_handler(unary, parse, serialize)
+        wrapped: Handler = getattr(grpc, f"{kind}_rpc_method_handler")(
+            streaming if handler.response_streaming else unary,
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+        return wrapped
 
     @contextmanager
     def _slot(self, owner: str) -> Iterator[bool]:

@@ -55,6 +55,12 @@ class Authority:
         return ["-keyout", str(key), "-out", str(cert), "-days", "2"]
 
 
+def lock(key: Path) -> None:
+    """Puts a private key behind a passphrase."""
+    _openssl("pkey", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", f"{key}.new")
+    Path(f"{key}.new").replace(key)
+
+
 def replace(file: Path, content: Path | str) -> None:
     """Puts a file's content, or a text, in another's place, at once."""
     new = file.with_name(f"{file.name}.new")

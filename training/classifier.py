@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from training import checkpoint
+from training.config import InitializerConfig
 from training.data import Images, to_range
 from training.draws import BatchOrder
 from training.errors import DatasetError, DivergedError, RunError
+from training.initializers import initialize
 from training.progress import TrainingProgress
 from training.runlog import CONFIG, write_text_atomically
 from training.stopping import StopRequest
@@ -44,6 +46,7 @@ class ClassifierRecipe(BaseModel):
     batch_size: Annotated[int, Field(gt=1)] = 128
     lr: float = Field(2e-3, gt=0, description="highest rate of Adam")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the run in which the rate rises")
+    initializer: InitializerConfig = InitializerConfig(name="torch-default")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16: forward and backward under autocast; weights stay fp32"
     )
@@ -108,7 +111,10 @@ def train_classifier(
     if path.exists():
         raise RunError(f"{path} is there already; name another folder with --out")
     torch.manual_seed(recipe.seed)
-    network = Classifier(len(data.class_names)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+    network = Classifier(len(data.class_names))
+    torch.manual_seed(recipe.seed)  # torch-default then draws what the constructor has drawn
+    initialize(network, recipe.initializer)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
     adam = torch.optim.Adam(network.parameters(), recipe.lr)
     total = recipe.epochs * order.batches_per_epoch
     saved = None

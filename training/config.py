@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -26,13 +26,32 @@ R = TypeVar("R", bound=BaseModel)
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class InitializerConfig(Frozen):
+class LayerInitializer(Frozen):
     """How weights start; see `training/initializers.py`."""
 
-    name: Literal["normal", "truncated-normal", "orthogonal", "glorot-uniform"] = "normal"
+    name: Literal[
+        "normal",
+        "truncated-normal",
+        "truncated-normal-fmod",
+        "orthogonal",
+        "glorot-uniform",
+        "he-uniform",
+        "torch-default",
+    ] = "normal"
     gain: float = Field(1.0, gt=0)
-    std: float = Field(0.02, gt=0, description="of the two normal ones")
+    std: float = Field(0.02, gt=0, description="of the normal ones, where fan is none")
+    fan: Literal["none", "in", "average"] = Field(
+        "none", description="std of the normal ones: in: 1/√fan-in, average: 1/√(mean of fans)"
+    )
+
+
+class InitializerConfig(LayerInitializer):
+    """How all weights start."""
+
     batch_norm_std: float = Field(0.0, ge=0, description="of batch-norm gains around 1")
+    linear: LayerInitializer | None = Field(
+        None, description="of linear layers, where they start otherwise than convolutions"
+    )
 
 
 class OptimizerConfig(Frozen):
@@ -244,7 +263,9 @@ def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
         return list(NETWORKS[path[1]].model_fields)
     for key in path:
         field = model.model_fields.get(key)
-        if field is None or not isinstance(field.annotation, type):
+        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        parts = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not parts:
             return []
-        model = field.annotation
+        model = parts[0]
     return list(model.model_fields)

@@ -17,10 +17,12 @@ from typing import Any
 import grpc
 import pytest
 
+import server.app
 from ganagerie import AsyncClient, Client, GeneratedImage
 from ganagerie.cli import main
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
+from server.config import ServeConfig
 from tests.gate import Gate
 from tests.server.calls import metric as read_metric
 from tests.serving import Running, server_in_thread
@@ -60,6 +62,18 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Outcome(ended.value.code, out, err)
 
     return run
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[ServeConfig]:
+    """The configurations that would have been served."""
+    configs: list[ServeConfig] = []
+
+    async def serve(config: ServeConfig) -> None:
+        configs.append(config)
+
+    monkeypatch.setattr(server.app, "serve", serve)
+    return configs
 
 
 @pytest.fixture
@@ -148,8 +162,8 @@ def scripted() -> Iterator[Callable[[Behaviour], Scripted]]:
         return servicer
 
     yield start
-    for server in servers:
-        server.stop(None).wait(10)
+    for running in servers:
+        running.stop(None).wait(10)
 
 
 def answers(size: int = 4) -> Behaviour:

@@ -44,18 +44,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[ServeConfig]:
-    """The configurations that would have been served."""
-    configs: list[ServeConfig] = []
-
-    async def serve(config: ServeConfig) -> None:
-        configs.append(config)
-
-    monkeypatch.setattr(server.app, "serve", serve)
-    return configs
-
-
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 

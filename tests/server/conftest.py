@@ -9,6 +9,7 @@ import pytest
 
 from tests.gate import Gate
 from tests.server.calls import Stubs, connect
+from tests.server.keyed_calls import KEYS
 from tests.serving import Running, server_in_thread
 from tests.toys import write_toy
 
@@ -54,3 +55,10 @@ def gated(gated_server: Running) -> Iterator[Stubs]:
     """Calls the gated server."""
     with connect(gated_server.grpc) as stubs:
         yield stubs
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    file = tmp_path / "keys"
+    file.write_text(KEYS)
+    return file

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import structlog.testing
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ganagerie import AsyncClient, Client
-from ganagerie.errors import ServerBusy, Unauthenticated
-from protos.v1 import ganagerie_pb2 as pb
+from ganagerie.errors import Unauthenticated
+from protos.inference.v2 import open_inference_pb2 as oip
+from protos.inference.v2 import open_inference_pb2_grpc as oip_grpc
 from server.errors import CredentialsError
 from tests.certificates import replace
-from tests.gate import Gate
 from tests.server.calls import TIMEOUT_S, Refusal, Stubs, connect, fetch, metric, refusal, until
+from tests.server.keyed_calls import KEY, METHODS, OTHER, SECOND, bearer, call, code
 from tests.serving import Running, server_in_thread
-
-KEY, SECOND, OTHER = "correct-horse-battery", "correct-horse-staple!", "another-horse-battery"
-KEYS = f"# who may call\n\n alice {KEY}\nalice\t{SECOND}  \nbob {OTHER}\n"
 
 MISSING = "no API key; send it as metadata 'authorization': 'Bearer KEY'"
 MALFORMED = "metadata 'authorization' must be there once, as 'Bearer KEY'"
 UNKNOWN = "this API key is not known here; it may have been revoked"
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    file = tmp_path / "keys"
-    file.write_text(KEYS)
-    return file
 
 
 @pytest.fixture
@@ -48,25 +40,6 @@ def guarded(toy_zoo: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def stubs(guarded: Running) -> Iterator[Stubs]:
     with connect(guarded.grpc) as stubs:
         yield stubs
-
-
-def bearer(key: str) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {key}"),)
-
-
-def call(stubs: Stubs, metadata: Any, method: str = "ListModels") -> Any:
-    requests: dict[str, tuple[Any, Any]] = {
-        "Generate": (stubs.images.Generate, pb.GenerateRequest(model="plain")),
-        "StreamGenerate": (stubs.images.StreamGenerate, pb.GenerateRequest(model="plain")),
-        "ListModels": (stubs.zoo.ListModels, pb.ListModelsRequest()),
-        "GetModel": (stubs.zoo.GetModel, pb.GetModelRequest(model="plain")),
-    }
-    ask, request = requests[method]
-    answer = ask(request, timeout=TIMEOUT_S, metadata=metadata)
-    return list(answer) if method == "StreamGenerate" else answer
-
-
-METHODS = ["Generate", "StreamGenerate", "ListModels", "GetModel"]
 
 
 @pytest.mark.parametrize("key", [KEY, SECOND, OTHER])
@@ -90,7 +63,6 @@ def test_the_scheme_is_spelt_as_one_likes(stubs: Stubs, scheme: str) -> None:
     assert call(stubs, [("authorization", f"{scheme} {KEY}")]).models
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("metadata", "text"),
     [
@@ -108,13 +80,15 @@ def test_the_scheme_is_spelt_as_one_likes(stubs: Stubs, scheme: str) -> None:
         (bearer("x" * 8000), UNKNOWN),
     ],
 )
-def test_anything_else_opens_none(
-    guarded: Running, stubs: Stubs, method: str, metadata: Any, text: str
-) -> None:
-    refused = refusal(lambda: call(stubs, metadata, method))
-    assert refused == Refusal("UNAUTHENTICATED", text)
-    labels = {"method": method, "code": "UNAUTHENTICATED"}
-    until(lambda: metric(guarded.http, "ganagerie_requests_total", **labels) == 1, "counted")
+def test_anything_else_opens_none(guarded: Running, stubs: Stubs, metadata: Any, text: str) -> None:
+    def counted(method: str) -> float:
+        labels = {"method": method, "code": "UNAUTHENTICATED"}
+        return metric(guarded.http, "ganagerie_requests_total", **labels)
+
+    for method in METHODS:
+        refused = refusal(partial(call, stubs, metadata, method))
+        assert refused == Refusal("UNAUTHENTICATED", text)
+    until(lambda: all(counted(method) == 1 for method in METHODS), "counted")
     assert metric(guarded.http, "ganagerie_images_total") == 0
 
 
@@ -135,18 +109,29 @@ def test_health_reflection_probes_and_metrics_are_open(guarded: Running, stubs: 
     assert fetch(guarded.http, "/readyz")[0] == 200
 
 
+def test_the_open_inference_protocol_wants_a_key_but_for_its_health(stubs: Stubs) -> None:
+    inference: Any = oip_grpc.GRPCInferenceServiceStub(stubs.channel)
+    assert inference.ServerLive(oip.ServerLiveRequest(), timeout=TIMEOUT_S).live
+    assert inference.ServerReady(oip.ServerReadyRequest(), timeout=TIMEOUT_S).ready
+    calls = [
+        (inference.ServerMetadata, oip.ServerMetadataRequest()),
+        (inference.ModelReady, oip.ModelReadyRequest(name="plain")),
+        (inference.ModelMetadata, oip.ModelMetadataRequest(name="plain")),
+        (inference.ModelConfig, oip.ModelConfigRequest(name="plain")),
+        (inference.ModelStatistics, oip.ModelStatisticsRequest(name="plain")),
+        (inference.RepositoryIndex, oip.RepositoryIndexRequest()),
+        (inference.ModelInfer, oip.ModelInferRequest(model_name="plain")),
+    ]
+    for ask, request in calls:
+        refused = refusal(partial(ask, request, timeout=TIMEOUT_S))
+        assert refused == Refusal("UNAUTHENTICATED", MISSING)
+        assert ask(request, timeout=TIMEOUT_S, metadata=bearer(KEY)).IsInitialized()
+
+
 def test_an_unknown_method_is_unknown(stubs: Stubs) -> None:
     channel: Any = stubs.channel
     unknown = channel.unary_unary("/ganagerie.v1.Zoo/Nothing")
     assert refusal(lambda: unknown(b"", timeout=TIMEOUT_S)).code == "UNIMPLEMENTED"
-
-
-def code(stubs: Stubs, key: str) -> str:
-    try:
-        call(stubs, bearer(key))
-    except grpc.RpcError as error:
-        return error.code().name
-    return "OK"
 
 
 def test_a_changed_file_revokes_and_admits_on_connections_that_exist(
@@ -184,6 +169,41 @@ def test_a_bad_file_is_told_once_without_the_key_and_the_old_keys_stay(
         assert secret not in str(events) + metrics
 
 
+def test_a_file_is_not_taken_while_it_is_written(
+    toy_zoo: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.reloading.INTERVAL_S", 0.4)
+    with (
+        structlog.testing.capture_logs() as events,
+        server_in_thread(toy_zoo, api_keys=keys) as running,
+        connect(running.grpc) as stubs,
+    ):
+        for end in range(30):
+            keys.write_text("carol fresh-horse-battery"[:end])
+            time.sleep(0.04)
+        assert code(stubs, KEY) == "OK"
+        until(lambda: code(stubs, "fresh-horse-battery") == "OK", "the file is whole")
+    assert "not reloaded" not in str(events)
+
+
+def test_links_are_followed_as_kubernetes_swaps_them(
+    toy_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.reloading.INTERVAL_S", 0.02)
+    for folder, key in (("old", KEY), ("new", OTHER)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "keys").write_text(f"alice {key}")
+    (tmp_path / "data").symlink_to("old")
+    (tmp_path / "keys").symlink_to("data/keys")
+    server = server_in_thread(toy_zoo, api_keys=tmp_path / "keys")
+    with server as running, connect(running.grpc) as stubs:
+        assert (code(stubs, KEY), code(stubs, OTHER)) == ("OK", "UNAUTHENTICATED")
+        (tmp_path / "next").symlink_to("new")
+        (tmp_path / "next").replace(tmp_path / "data")
+        until(lambda: code(stubs, OTHER) == "OK", "the new key")
+        assert code(stubs, KEY) == "UNAUTHENTICATED"
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
@@ -214,60 +234,3 @@ def test_names_and_keys_are_taken_up_to_their_limits(
     keys.write_text(content)
     with server_in_thread(toy_zoo, api_keys=keys) as running, connect(running.grpc) as stubs:
         assert code(stubs, content.split()[1]) == "OK"
-
-
-@pytest.fixture
-def limited(gate: Gate, toy_zoo: Path, keys: Path) -> Iterator[Running]:
-    """Two requests at once for a name; one image at a time."""
-    limits: Any = {"api_keys": keys, "max_in_flight_per_key": 2, "runners": 1, "max_batch": 1}
-    with server_in_thread(toy_zoo, **limits) as running:
-        yield running
-        gate.open()
-
-
-@pytest.mark.parametrize("method", ["Generate", "StreamGenerate"])
-def test_a_key_has_so_many_requests_at_once_and_no_more(
-    gate: Gate, limited: Running, method: str
-) -> None:
-    busy = "2 requests of alice are running, as many as one API key may have; try again later"
-    with connect(limited.grpc) as stubs:
-        gate.close()
-        running: list[Any] = [
-            stubs.images.StreamGenerate(pb.GenerateRequest(model="plain"), metadata=bearer(key))
-            for key in (KEY, SECOND)
-        ]
-        until(lambda: metric(limited.http, "ganagerie_queue_images") == 1, "both are there")
-        refused = refusal(lambda: call(stubs, bearer(KEY), method))
-        assert refused == Refusal("RESOURCE_EXHAUSTED", busy, retry_s=1.0)
-        labels = {"method": method, "code": "RESOURCE_EXHAUSTED"}
-        until(lambda: metric(limited.http, "ganagerie_requests_total", **labels) == 1, "counted")
-        with Client(limited.grpc, api_key=KEY) as client, pytest.raises(ServerBusy) as raised:
-            client.models()
-        assert (str(raised.value), raised.value.retry_after_s) == (busy, 1.0)
-        assert call(stubs, bearer(OTHER)).models  # somebody else's
-        running.pop().cancel()
-        until(lambda: code(stubs, KEY) == "OK", "a cancelled request counts no more")
-        gate.open()
-        assert [len(list(left)) for left in running] == [1]
-        until(lambda: code(stubs, KEY) == "OK", "all are free")
-
-
-def test_who_asks_one_after_the_other_is_never_refused(toy_zoo: Path, keys: Path) -> None:
-    limits: Any = {"api_keys": keys, "max_in_flight_per_key": 1}
-    with server_in_thread(toy_zoo, **limits) as running, connect(running.grpc) as stubs:
-        for method in METHODS * 25:
-            call(stubs, bearer(KEY), method)
-
-
-def test_readers_that_leave_in_the_middle_give_their_places_back(
-    noise_zoo: Path, keys: Path
-) -> None:
-    limits: Any = {"api_keys": keys, "max_in_flight_per_key": 1}
-    with server_in_thread(noise_zoo, **limits) as running, connect(running.grpc) as stubs:
-        for _ in range(5):
-            leaving: Any = stubs.images.StreamGenerate(
-                pb.GenerateRequest(model="noise", count=500), metadata=bearer(KEY)
-            )
-            next(leaving)
-            leaving.cancel()
-            until(lambda: code(stubs, KEY) == "OK", "the place is free")

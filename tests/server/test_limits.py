@@ -63,6 +63,7 @@ def test_more_streams_than_a_connection_may_have_wait(gate: Gate, toy_zoo: Path)
         gate.close()
         request = pb.GenerateRequest(model="plain")
         calls = [stubs.images.Generate.future(request, timeout=TIMEOUT_S) for _ in range(2)]
+        gate.wait()
         until(lambda: metric(running.http, "ganagerie_queue_images") == 1, "both are there")
         third = refusal(lambda: stubs.zoo.ListModels(pb.ListModelsRequest(), timeout=0.3))
         assert third.code == "DEADLINE_EXCEEDED"

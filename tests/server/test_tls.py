@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from ganagerie import AsyncClient, Client
 from ganagerie.errors import ServerUnavailable
 from server.errors import CredentialsError
-from tests.certificates import Authority, Issued, replace
+from tests.certificates import Authority, Issued, lock, replace
 from tests.server.calls import TIMEOUT_S, Stubs, connect, fetch, metric, refusal, until
 from tests.serving import Running, server_in_thread
 
@@ -248,6 +248,7 @@ def test_clients_of_an_authority_that_was_taken_out_get_nothing(
         ("tls_key", "", "{}: holds no private key in PEM without a passphrase"),
         ("tls_client_ca", "", "{}: holds no certificate in PEM"),
         ("tls_key", "another", "{}: is not the key of the certificate in {cert}"),
+        ("tls_key", "locked", "{}: holds no private key in PEM without a passphrase"),
     ],
 )
 def test_bad_files_are_told_at_the_start(
@@ -262,6 +263,8 @@ def test_bad_files_are_told_at_the_start(
     bad = tmp_path / "bad.pem"
     if content is not None:
         bad.write_text(one.issue("another").key.read_text() if content else "")
+    if content == "locked":
+        lock(bad)
     files: Any = {"tls_cert": served.cert, "tls_key": served.key, name: bad}
     with pytest.raises(CredentialsError) as raised, server_in_thread(toy_zoo, **files):
         pass

@@ -232,3 +232,13 @@ def test_what_done_iterations_depend_on_cannot_change(tmp_path: Path, change: st
     with pytest.raises(RunError, match=rf"^--resume: {key} cannot change during a run; it is "):
         run_to(4, tmp_path, change, resume=True)
     assert itrs(tmp_path) == [1, 2, 3]
+
+
+def test_a_checkpoint_from_before_a_key_of_the_recipe_goes_on(tmp_path: Path) -> None:
+    run_to(3, tmp_path)
+    path = checkpoint.at(tmp_path / "checkpoints", 3)
+    older = checkpoint.load(path)
+    del older["recipe"]["initializer"]["linear"], older["recipe"]["network"]["linear_batch_norm"]
+    checkpoint.write(path, older)
+    run_to(4, tmp_path, resume=True)
+    assert itrs(tmp_path) == [1, 2, 3, 4]

@@ -157,7 +157,7 @@ def test_there_is_one_repository(oip: Oip) -> None:
     asked = pb.RepositoryIndexRequest(repository_name="other")
     refused = refusal(lambda: oip.stub.RepositoryIndex(asked))
     assert refused[0] == "INVALID_ARGUMENT"
-    assert refused[2:] == (
+    assert refused[2:4] == (
         "repository_name",
         "'other' is unknown; there is one zoo, leave it empty",
     )

@@ -42,7 +42,7 @@ def triton_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unreachable = ["--retries", "0", "--timeout", "5", "--disable-pip-version-check"]
     try:
         done = subprocess.run(
-            [*pip, *unreachable, "--only-binary", ":all:", *PACKAGES],
+            [*pip, *unreachable, "--no-compile", "--only-binary", ":all:", *PACKAGES],
             capture_output=True,
             text=True,
             timeout=INSTALL_S,

@@ -7,24 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import server.app
 from server.config import ServeConfig
 from server.config_file import load_config, to_toml
 from server.errors import ConfigError
-from tests.ganagerie.conftest import Cli, cli  # noqa: F401  a fixture
-from tests.server.test_config import OTHER
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[ServeConfig]:
-    """The configurations that would have been served."""
-    configs: list[ServeConfig] = []
-
-    async def serve(config: ServeConfig) -> None:
-        configs.append(config)
-
-    monkeypatch.setattr(server.app, "serve", serve)
-    return configs
+from tests.ganagerie.conftest import Cli
+from tests.ganagerie.test_cli_serve import SETTINGS
 
 
 @pytest.fixture
@@ -35,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_flags_beat_variables_beat_the_file_beats_defaults(
-    cli: Cli,  # noqa: F811  as above
+    cli: Cli,
     served: list[ServeConfig],
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -49,7 +36,7 @@ def test_flags_beat_variables_beat_the_file_beats_defaults(
 
 
 def test_the_file_can_be_named_by_a_variable_and_a_flag_wins(
-    cli: Cli,  # noqa: F811  as above
+    cli: Cli,
     served: list[ServeConfig],
     file: Path,
     tmp_path: Path,
@@ -79,7 +66,7 @@ def test_the_file_can_be_named_by_a_variable_and_a_flag_wins(
     ],
 )
 def test_what_cannot_be_is_one_line_that_names_the_file(
-    cli: Cli,  # noqa: F811  as above
+    cli: Cli,
     served: list[ServeConfig],
     file: Path,
     content: str,
@@ -133,22 +120,23 @@ def test_paths_in_the_file_are_beside_it(file: Path) -> None:
 
 
 def test_what_is_printed_can_be_fed_back(
-    cli: Cli,  # noqa: F811  as above
+    cli: Cli,
     served: list[ServeConfig],
     file: Path,
 ) -> None:
-    names = {name: value for name, value in OTHER.items() if name != "zoo"}
-    flags = [text for name, value in names.items() for text in (f"--{name}", value)]
-    flags = [text.replace("_", "-") if text.startswith("--") else text for text in flags]
+    values = {name: value for name, (value, _) in SETTINGS.items() if name != "zoo"}
+    flags = [
+        text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", value)
+    ]
     printed = cli("serve", "--print-config", "--zoo", 'a "zoo" of\u2603\\', *flags)
     assert (printed.code, printed.err, served) == (0, "", [])
     assert set(tomllib.loads(printed.out)) == set(ServeConfig.model_fields)
     file.write_text(printed.out)
     assert cli("serve", "--config", file, "--print-config").out == printed.out
     assert cli("serve", "--config", file).code == 0
-    assert {k: str(getattr(served[0], k)) for k in ("port", "host", "max_connection_age_s")} == {
-        k: OTHER[k] for k in ("port", "host", "max_connection_age_s")
-    }
+    plain = {k: v for k, v in values.items() if not k.startswith(("tls", "api_keys"))}
+    assert {name: str(getattr(served[0], name)) for name in plain} == plain
+    assert served[0].tls_cert == Path("cert.pem").absolute()
 
 
 def test_what_is_not_set_is_printed_as_a_comment() -> None:
@@ -159,7 +147,7 @@ def test_what_is_not_set_is_printed_as_a_comment() -> None:
 
 
 def test_of_secrets_only_the_files_names_are_printed(
-    cli: Cli,  # noqa: F811  as above
+    cli: Cli,
     tmp_path: Path,
 ) -> None:
     secret = tmp_path / "keys"
