@@ -96,7 +96,7 @@ def test_every_study_has_the_name_and_title_that_the_list_gives(cli: Cli) -> Non
         assert line.split(maxsplit=1) == [name, title]
 
 
-@pytest.mark.parametrize("name", ["normalization-gradients", "batch-norm", "dcgan-batchnorm"])
+@pytest.mark.parametrize("name", studies.TITLES)
 def test_a_study_is_loaded_by_its_name(name: str) -> None:
     study = studies.load(name)
     assert (study.name, study.title) == (name, studies.TITLES[name])
