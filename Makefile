@@ -35,6 +35,7 @@ bench: $(VENV)/.dev  ## measure what docs/benchmarks.md records: some minutes, a
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.image_parts
 	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.monitor
 	$(BIN)/python -m benchmarks.export
 
 clean:  ## remove the environment and everything that tools left behind
