@@ -14,12 +14,16 @@ CALIBRATION, CHECK = load(SERIES / "calibration"), load(SERIES / "check")
 COLLAPSED = {"collapsed", "diverged"}
 
 
-@pytest.mark.parametrize("run", [*CALIBRATION, *CHECK], ids=lambda run: run.name)
+# What was disturbed or never learned may be called either.
+DECIDED = [run for run in (*CALIBRATION, *CHECK) if run.label in {*COLLAPSED, "healthy"}]
+
+
+@pytest.mark.parametrize("run", DECIDED, ids=lambda run: run.name)
 def test_a_run_is_called_collapsed_if_it_collapsed_and_not_if_it_is_healthy(run: Recorded) -> None:
     said = replay(run.records)
     if run.label in COLLAPSED:
         assert said.collapsed_at is not None
-    elif run.label == "healthy":
+    else:
         assert said.collapsed_at is None
         assert said.last is Health.healthy
 
