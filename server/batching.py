@@ -32,9 +32,18 @@ _TURN = 16  # images that one request puts into a batch before the next one has 
 
 @dataclass(frozen=True)
 class BatchTimes:
-    """What one batch cost. `queue_s` is how long its oldest image had waited."""
+    """What one batch cost.
+
+    Attributes:
+        images: how many.
+        taken_s: when a runner took them, by `time.perf_counter`.
+        queue_s: how long its oldest image had waited.
+        compute_s: latents and network.
+        encode_s: pixels to bytes.
+    """
 
     images: int
+    taken_s: float
     queue_s: float
     compute_s: float
     encode_s: float
@@ -46,7 +55,7 @@ class _Job:
 
     plan: Plan
     loop: asyncio.AbstractEventLoop
-    results: asyncio.Queue[list[FinishedImage] | Exception]
+    results: asyncio.Queue[tuple[list[FinishedImage], BatchTimes] | Exception]
     submitted_s: float = field(default_factory=time.perf_counter)
     next: int = 0
     cancelled: bool = False
@@ -103,10 +112,23 @@ class Batcher:
         """Images that wait for a runner."""
         return self._waiting
 
-    async def images(self, plan: Plan) -> AsyncGenerator[list[FinishedImage]]:
+    @property
+    def oldest_s(self) -> float:
+        """How long the request that has waited longest has images waiting, seconds; 0: none has."""
+        with self._changed:
+            submitted_s = min((job.submitted_s for job in self._jobs), default=None)
+        return 0.0 if submitted_s is None else time.perf_counter() - submitted_s
+
+    async def images(
+        self, plan: Plan, observe: Callable[[int, BatchTimes], None] | None = None
+    ) -> AsyncGenerator[list[FinishedImage]]:
         """The images of a plan, some at a time, in order of completion.
 
         Leaving the iteration early, by a break or a cancellation, drops what has not been computed.
+
+        Args:
+            plan: what to make.
+            observe: told how many of its images came out of which batch, before they are yielded.
 
         Raises:
             QueueFull: too many images wait already.
@@ -120,8 +142,11 @@ class Batcher:
                 finished = await job.results.get()
                 if isinstance(finished, Exception):
                     raise finished
-                outstanding -= len(finished)
-                yield finished
+                images, times = finished
+                outstanding -= len(images)
+                if observe is not None:
+                    observe(len(images), times)
+                yield images
         finally:
             self._cancel(job)
 
@@ -204,21 +229,21 @@ class Batcher:
         else:
             pixels = self._generator.generate(seeds, truncations, mixtures or None)
         computed_s = time.perf_counter()
-        results: Results = []
+        encoded = []
         made = iter(pixels)
         for job, indices in batch:
             images = list(islice(made, len(indices)))
             if not job.cancelled:
-                results.append((job, _encode(job.plan, indices, images)))
-        self._observe(
-            BatchTimes(
-                images=len(seeds),
-                queue_s=taken_s - min(job.submitted_s for job, _ in batch),
-                compute_s=computed_s - taken_s,
-                encode_s=time.perf_counter() - computed_s,
-            )
+                encoded.append((job, _encode(job.plan, indices, images)))
+        times = BatchTimes(
+            images=len(seeds),
+            taken_s=taken_s,
+            queue_s=taken_s - min(job.submitted_s for job, _ in batch),
+            compute_s=computed_s - taken_s,
+            encode_s=time.perf_counter() - computed_s,
         )
-        return results
+        self._observe(times)
+        return [(job, (images, times)) for job, images in encoded]
 
 
 def _encode(plan: Plan, indices: range, images: Iterable[NDArray[np.uint8]]) -> list[FinishedImage]:
@@ -229,7 +254,7 @@ def _encode(plan: Plan, indices: range, images: Iterable[NDArray[np.uint8]]) -> 
     ]
 
 
-Results = list[tuple[_Job, list[FinishedImage] | Exception]]
+Results = list[tuple[_Job, tuple[list[FinishedImage], BatchTimes] | Exception]]
 
 
 def _hand_over(results: Results) -> None:
