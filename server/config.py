@@ -49,15 +49,40 @@ class ServeConfig(BaseSettings):
         "auto", description="auto: CUDA where it works, else CPU. cuda: fail without it."
     )
     max_count: int = Field(4096, ge=1, le=65536, description="Most images that a request may ask.")
-    max_batch: int = Field(48, ge=1, le=4096, description="Most images computed at once.")
+    max_batch: int = Field(256, ge=1, le=4096, description="Most images computed at once.")
+    max_batch_ms: float = Field(
+        10.0,
+        gt=0,
+        le=60_000,
+        description="Milliseconds that computing a batch may take, as measured when the model is "
+        "loaded: fewer images are computed at once where that many take longer.",
+    )
     max_queue_images: int = Field(
         16384, ge=1, description="Most images waiting, per model; more are refused."
+    )
+    max_queue_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=16 * 1024 * 1024,
+        description="Most memory of requests that have not been answered, per model, finished "
+        "images included; more are refused.",
+    )
+    max_queue_delay_ms: float = Field(
+        0.0,
+        ge=0,
+        le=10_000,
+        description="Milliseconds that an image may wait for a batch to fill up; 0: a free runner "
+        "takes what there is.",
+    )
+    gpus: str = Field(
+        "0",
+        pattern=r"^\d+(,\d+)*$",
+        description="CUDA devices by number, separated by commas; all work on each model.",
     )
     runners: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
         le=256,
-        description="Threads that compute, per model; as many as CPUs unless given.",
+        description="Batches computed at once on the CPU, per model; as many as CPUs unless given.",
     )
     grace_s: float = Field(
         30.0, ge=0, le=3600, description="Seconds to finish running requests after SIGTERM."
@@ -113,6 +138,11 @@ class ServeConfig(BaseSettings):
                     "needs", "{name} needs {needed} beside it", {"name": name, "needed": needed}
                 )
         return self
+
+    @property
+    def gpu_numbers(self) -> tuple[int, ...]:
+        """`gpus`, each once."""
+        return tuple(dict.fromkeys(map(int, self.gpus.split(","))))
 
     @property
     def largest_count(self) -> int:

@@ -27,7 +27,9 @@ class ServingError(GanagerieError):
 class Busy(ServingError):
     """Worth trying again; `retry_after_s` is when."""
 
-    retry_after_s = 1.0
+    def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 class QueueFull(Busy):

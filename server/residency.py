@@ -11,11 +11,11 @@ from server.batching import Batcher, BatchTimes
 from server.config import ServeConfig
 from server.errors import ModelUnavailable, NotReady
 from server.tally import Tally
+from server.warm_up import warm_up
 from zoo.card import Card, parse_reference
 from zoo.catalog import Catalog, not_found
 from zoo.errors import GanagerieError
 from zoo.generator import Generator, load_generator
-from zoo.runtime import CPU
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,17 @@ class Residency:
             reference = entry.card.reference
             self._references.append(reference)
             try:
-                generator = load_generator(entry, self._config.device)
-                mixture = [((0, 1.0),)] if entry.card.classes else None
-                generator.generate([0], [None], mixture)
+                generator = load_generator(
+                    entry, self._config.device, self._config.runners, self._config.gpu_numbers
+                )
+                max_batch = warm_up(
+                    generator, self._config.max_batch, self._config.max_batch_ms / 1e3
+                )
             except Exception as error:  # noqa: BLE001  one broken model must not stop the others
                 reason = str(error) if isinstance(error, GanagerieError) else repr(error)
                 self._fail(reference, entry.folder, reason)
             else:
-                self.models[reference] = self._settle(entry.card, generator)
+                self.models[reference] = self._settle(entry.card, generator, max_batch)
         for folder, reason in catalog.broken.items():
             self._references.append(folder.name)
             self._fail(folder.name, folder, reason)
@@ -121,7 +124,7 @@ class Residency:
         if not self.ready:
             raise NotReady("the server is starting: models are being loaded")
 
-    def _settle(self, card: Card, generator: Generator) -> Resident:
+    def _settle(self, card: Card, generator: Generator, max_batch: int) -> Resident:
         config, tally = self._config, Tally()
 
         def observe(times: BatchTimes) -> None:
@@ -130,10 +133,10 @@ class Residency:
 
         batcher = Batcher(
             generator,
-            # One stream of batches keeps a GPU busy; a CPU wants one a core.
-            runners=config.runners if generator.provider == CPU else 1,
-            max_batch=config.max_batch,
+            max_batch=max_batch,
             max_queue_images=config.max_queue_images,
+            max_queue_bytes=config.max_queue_bytes,
+            max_queue_delay_s=config.max_queue_delay_ms / 1e3,
             observe=observe,
         )
         return Resident(card, generator, batcher, tally)

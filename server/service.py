@@ -48,7 +48,7 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
         """One message per image, in order of completion."""
         resident, planned = self._plan(request)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned)) as batches:
+            async with aclosing(resident.batcher.images(planned, streamed=True)) as batches:
                 async for batch in batches:
                     for image in batch:
                         yield to_message(image, planned, resident.card)

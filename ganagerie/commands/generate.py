@@ -91,6 +91,10 @@ def generate(
             show_default="the bundled zoo",
         ),
     ] = BUNDLED,
+    bulk: Annotated[
+        bool,
+        typer.Option("--bulk", help="With --target: can wait until nothing else fills the server."),
+    ] = False,
     timeout_s: Annotated[float, typer.Option(help="Deadline with --target, seconds.")] = 60.0,
     tls: Annotated[
         bool, typer.Option("--tls", help="With --target: TLS, trusting the usual authorities.")
@@ -122,6 +126,8 @@ def generate(
     server = _server(target, timeout_s, secured, api_key_file)
     destination = Destination(output)
     options: Options = {"count": count, "seed": seed, "truncation": truncation}
+    if bulk:
+        options["priority"] = "bulk"
     if truncation_mode is not None:
         options["truncation_mode"] = truncation_mode.value
     if every_class:

@@ -82,7 +82,7 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
         """How a model is run."""
         resident = self._resolve(request.name, request.version)
         rows = most_rows(resident.card, self._config.largest_count)
-        config = configuration(resident, rows, self._config.max_batch)
+        config = configuration(resident, rows)
         return pb.ModelConfigResponse(config=config)
 
     async def ModelStatistics(

@@ -65,8 +65,12 @@ def test_defaults_are_for_one_machine(serve: Command) -> None:
         "zoo": BUNDLED,
         "device": "auto",
         "max_count": 4096,
-        "max_batch": 48,
+        "max_batch": 256,
+        "max_batch_ms": 10.0,
         "max_queue_images": 16384,
+        "max_queue_bytes": 256 * 1024 * 1024,
+        "max_queue_delay_ms": 0.0,
+        "gpus": "0",
         "runners": len(os.sched_getaffinity(0)),
         "grace_s": 30.0,
         "log_format": "auto",
@@ -93,7 +97,11 @@ OTHER = {
     "device": "cpu",
     "max_count": "3",
     "max_batch": "4",
+    "max_batch_ms": "5.5",
     "max_queue_images": "20000",
+    "max_queue_bytes": "20000000",
+    "max_queue_delay_ms": "1.5",
+    "gpus": "0,1",
     "runners": "6",
     "grace_s": "7.5",
     "log_format": "json",
@@ -150,7 +158,11 @@ def test_one_setting_by_environment_leaves_the_others(
         ("http_port", [0, 65535], [-1, 65536]),
         ("max_count", [1, 65536], [0, 65537]),
         ("max_batch", [1, 4096], [0, 4097]),
+        ("max_batch_ms", [0.001, 60_000], [0, -1, 60_001, float("nan")]),
         ("max_queue_images", [1, 10**9], [0, -1]),
+        ("max_queue_bytes", [2**24, 2**40], [0, 2**24 - 1]),
+        ("max_queue_delay_ms", [0, 10_000], [-0.1, 10_001, float("nan")]),
+        ("gpus", ["0", "3", "0,1,12"], ["", "a", "-1", "0,", ",1", "0 1"]),
         ("runners", [1, 256], [0, 257]),
         ("grace_s", [0, 3600], [-0.1, 3600.1, float("nan"), float("inf")]),
         ("max_in_flight_per_key", [0, 1, 10**9], [-1]),
@@ -175,6 +187,11 @@ def test_a_setting_is_taken_up_to_its_limits_and_not_beyond(
         with pytest.raises(ValidationError) as caught:
             ServeConfig(**{**others, name: value})
         assert [problem["loc"] for problem in caught.value.errors()] == [(name,)]
+
+
+@pytest.mark.parametrize(("gpus", "numbers"), [("0", (0,)), ("1,0", (1, 0)), ("2,2,3,2", (2, 3))])
+def test_gpus_are_numbers_each_once(gpus: str, numbers: tuple[int, ...]) -> None:
+    assert ServeConfig(gpus=gpus).gpu_numbers == numbers
 
 
 def test_an_unknown_setting_is_an_error() -> None:
