@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo.generator import Generator, Mixture
-from zoo.latents import Truncation
+from zoo.generator import Generator
 
 _TIMEOUT_S = 10.0
 
@@ -29,15 +29,14 @@ class Gate:
         def generate(
             generator: Generator,
             seeds: Sequence[int],
-            truncations: Sequence[Truncation | None],
-            mixtures: Sequence[Mixture] | None = None,
+            *others: Any,
         ) -> NDArray[np.uint8]:
             self.seeds += seeds
             self._arrived.release()
             assert self._open.wait(_TIMEOUT_S)
             if self.failure:
                 raise RuntimeError(self.failure)
-            return real(generator, seeds, truncations, mixtures)
+            return real(generator, seeds, *others)
 
         monkeypatch.setattr(Generator, "generate", generate)
 
