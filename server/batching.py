@@ -14,43 +14,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from server.batch import BatchTimes, compute
 from server.errors import NotReady, QueueFull
 from server.requests import FinishedImage, Plan
 from server.work_queue import Job, WorkQueue
-from zoo.generator import Generator, Mixture
-from zoo.latents import Truncation, latents
+from zoo.generator import Generator
 
 _WINDOW_BYTES: Final = 8 * 1024 * 1024  # of images that a stream's reader may lag behind
 _IMAGE_BYTES: Final = 1024  # what a finished image takes beside its pixels
 _PACE: Final = 0.1  # weight of the last batch in the average of seconds an image
 _RETRY_S: Final = (0.05, 30.0)  # soonest and latest that somebody is told to come back
-
-
-@dataclass(frozen=True)
-class BatchTimes:
-    """What one batch cost.
-
-    Attributes:
-        images: how many.
-        taken_s: when a runner took them, by `time.perf_counter`.
-        queue_s: how long its oldest image had waited.
-        compute_s: latents and network.
-        encode_s: pixels to bytes.
-    """
-
-    images: int
-    taken_s: float
-    queue_s: float
-    compute_s: float
-    encode_s: float
 
 
 Results = tuple[list[FinishedImage], BatchTimes] | Exception
@@ -224,7 +200,9 @@ class Batcher:
             started_s = time.perf_counter()
             results: list[tuple[_Job, Results]]
             try:
-                results = self._compute(batch, lane)
+                encoded, times = compute(self._generator, batch, lane)
+                self._observe(times)
+                results = [(job, (images, times)) for job, images in encoded]
             except Exception as error:  # noqa: BLE001  whatever it is, its requests must hear of it
                 results = [(job, error) for job, _ in batch]
             self._keep_pace(batch, time.perf_counter() - started_s)
@@ -253,52 +231,6 @@ class Batcher:
         pace_s = seconds / sum(len(indices) for _, indices in batch) / self.runners
         with self._lock:
             self._pace_s += (_PACE if self._pace_s else 1.0) * (pace_s - self._pace_s)
-
-    def _compute(self, batch: list[tuple[_Job, range]], lane: int) -> list[tuple[_Job, Results]]:
-        taken_s = time.perf_counter()
-        seeds: list[int] = []
-        truncations: list[Truncation | None] = []
-        mixtures: list[Mixture] = []
-        given: list[tuple[int, NDArray[np.float32]]] = []  # latents of requests that bring them
-        for job, indices in batch:
-            plan, part = job.plan, slice(indices.start, indices.stop)
-            if plan.z is not None:
-                given.append((len(seeds), plan.z[part]))
-            seeds += plan.seeds[part]
-            alike = len(plan.truncations) == 1
-            truncations += plan.truncations * len(indices) if alike else plan.truncations[part]
-            mixtures += filter(None, map(plan.mixture, indices))
-        if given:
-            z = latents(seeds, truncations, self._generator.card.latent.dim)
-            for start, rows in given:
-                z[start : start + len(rows)] = rows
-            pixels = self._generator.generate_from(z, truncations, mixtures or None, lane)
-        else:
-            pixels = self._generator.generate(seeds, truncations, mixtures or None, lane)
-        computed_s = time.perf_counter()
-        encoded = []
-        made = iter(pixels)
-        for job, indices in batch:
-            images = list(islice(made, len(indices)))
-            if not job.cancelled:
-                encoded.append((job, _encode(job.plan, indices, images)))
-        times = BatchTimes(
-            images=len(seeds),
-            taken_s=taken_s,
-            queue_s=taken_s - min(job.submitted_s for job, _ in batch),
-            compute_s=computed_s - taken_s,
-            encode_s=time.perf_counter() - computed_s,
-        )
-        self._observe(times)
-        return [(job, (images, times)) for job, images in encoded]
-
-
-def _encode(plan: Plan, indices: range, images: Iterable[NDArray[np.uint8]]) -> list[FinishedImage]:
-    encode, mixture, seeds = plan.encoding.encode, plan.mixture, plan.seeds
-    return [
-        FinishedImage(i, seeds[i], mixture(i), encode(image))
-        for i, image in zip(indices, images, strict=True)
-    ]
 
 
 def _hand_over(results: list[tuple[_Job, Results]]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.batching import Batcher, BatchTimes
+from server.batch import BatchTimes
+from server.batching import Batcher
 from server.config import ServeConfig
 from server.errors import ModelUnavailable, NotReady
 from server.tally import Tally

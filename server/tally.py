@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from server.batching import BatchTimes
+from server.batch import BatchTimes
 
 
 @dataclass

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.batching import Batcher, BatchTimes
+from server.batch import BatchTimes
+from server.batching import Batcher
 from server.encoding import Encoding, ImageFormat
 from server.errors import ServingError
 from server.requests import Plan, Priority
