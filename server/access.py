@@ -11,8 +11,9 @@ import grpc
 
 from server.api_keys import ApiKeys
 from server.errors import KeyBusy, ServingError, Unauthenticated
-from server.interceptors import Call
-from server.telemetry import Telemetry
+from server.interceptors import abort
+from server.telemetry.calls import OWNER
+from server.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -57,6 +58,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
             owner = self._owner(handler_call_details.invocation_metadata)
         except Unauthenticated as error:
             return self._refuse(path, error)
+        OWNER.set(owner)
         if not self._max_in_flight:
             return handler
         if (path, owner) not in self._limited:
@@ -77,8 +79,8 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
 
     def _refuse(self, path: str, error: ServingError) -> Handler:
         async def refuse(_: Any, context: Any) -> AsyncIterator[bytes]:
-            with self._call(path) as call:
-                await call.abort(context, error)
+            with self._telemetry.call(path, context) as call:
+                await abort(call, context, error)
             yield b""  # type: ignore[unreachable]  # it makes this a stream
 
         # A stream of requests is not read, and an end without messages suits every method.
@@ -124,14 +126,12 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
             self._in_flight[owner] -= 1
 
     async def _abort(self, path: str, owner: str, context: Any) -> None:
-        with self._call(path) as call:
-            await call.abort(
+        with self._telemetry.call(path, context) as call:
+            await abort(
+                call,
                 context,
                 KeyBusy(
                     f"{self._max_in_flight} requests of {owner} are running, as many as one API "
                     "key may have; try again later"
                 ),
             )
-
-    def _call(self, path: str) -> Call:
-        return Call(self._telemetry, path.rsplit("/", 1)[-1])

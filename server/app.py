@@ -29,7 +29,8 @@ from server.oip.service import OpenInferenceService
 from server.residency import Residency
 from server.security import Security
 from server.service import ImageGenerationService, ZooService
-from server.telemetry import Telemetry, configure_logging
+from server.telemetry.logs import configure_logging
+from server.telemetry.telemetry import Telemetry
 from zoo.catalog import Catalog
 from zoo.errors import ZooError
 from zoo.runtime import load_runtime
@@ -50,6 +51,7 @@ class App:
     """One server. `start`, then `drain`; each once.
 
     Raises:
+        ConfigError: traces cannot be had.
         CredentialsError: a file for TLS, or of API keys, cannot be used.
 
     Attributes:
@@ -62,12 +64,10 @@ class App:
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
-        self._telemetry = Telemetry()
+        self._telemetry = Telemetry(config)
         self._security = Security(config, self._telemetry)
         self._residency = Residency(config, self._telemetry.batch)
-        self._telemetry.watch_queues(
-            lambda: [(r.card, r.batcher.waiting) for r in self._residency.loaded()]
-        )
+        self._telemetry.watch(self._residency)
         self._http_host = config.http_host or config.host
         self._serving = False
         self._health = HealthService(_SERVICES)
@@ -129,6 +129,7 @@ class App:
         self._http.should_exit = True
         await self._http_task
         await asyncio.to_thread(self._residency.close)
+        await self._telemetry.close()
 
     def _register_services(self) -> None:
         pb_grpc.add_ImageGenerationServicer_to_server(

@@ -66,6 +66,12 @@ class ServeConfig(BaseSettings):
         "auto", description="auto: console on a terminal, else JSON lines."
     )
 
+    traces: Literal["off", "otlp"] = Field(
+        "off",
+        description="otlp: a trace of each call, to the collector that OTEL_EXPORTER_OTLP_ENDPOINT "
+        "names; needs the extra otel.",
+    )
+
     tls_cert: SecretFile = Field(
         None, description="TLS on the gRPC port: file of the certificate and its chain, PEM."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,13 @@ from zoo.runtime import CPU
 
 @dataclass(frozen=True)
 class Resident:
-    """A loaded model, its batcher, and what it has done so far."""
+    """A loaded model, its batcher, what it has done so far, and the seconds that loading took."""
 
     card: Card
     generator: Generator
     batcher: Batcher
     tally: Tally
+    load_s: float
 
 
 class Residency:
@@ -53,6 +55,7 @@ class Residency:
         for entry in catalog.entries:
             reference = entry.card.reference
             self._references.append(reference)
+            started_s = time.perf_counter()
             try:
                 generator = load_generator(entry, self._config.device)
                 mixture = [((0, 1.0),)] if entry.card.classes else None
@@ -61,7 +64,9 @@ class Residency:
                 reason = str(error) if isinstance(error, GanagerieError) else repr(error)
                 self._fail(reference, entry.folder, reason)
             else:
-                self.models[reference] = self._settle(entry.card, generator)
+                self.models[reference] = self._settle(
+                    entry.card, generator, time.perf_counter() - started_s
+                )
         for folder, reason in catalog.broken.items():
             self._references.append(folder.name)
             self._fail(folder.name, folder, reason)
@@ -121,7 +126,7 @@ class Residency:
         if not self.ready:
             raise NotReady("the server is starting: models are being loaded")
 
-    def _settle(self, card: Card, generator: Generator) -> Resident:
+    def _settle(self, card: Card, generator: Generator, load_s: float) -> Resident:
         config, tally = self._config, Tally()
 
         def observe(times: BatchTimes) -> None:
@@ -136,4 +141,4 @@ class Residency:
             max_queue_images=config.max_queue_images,
             observe=observe,
         )
-        return Resident(card, generator, batcher, tally)
+        return Resident(card, generator, batcher, tally, load_s)

@@ -12,7 +12,7 @@ import structlog
 from server.access import AccessInterceptor
 from server.api_keys import ApiKeys
 from server.config import ServeConfig
-from server.telemetry import Telemetry
+from server.telemetry.telemetry import Telemetry
 from server.tls import Tls, TlsFiles
 
 _log = structlog.get_logger()

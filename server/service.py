@@ -10,6 +10,7 @@ from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
 from server.requests import Plan, plan
 from server.residency import Residency, Resident
+from server.telemetry.calls import observer
 from server.translation import from_message, summary, to_message
 from zoo.card import Card
 from zoo.errors import InvalidRequest
@@ -30,8 +31,9 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
         resident, planned = self._plan(request)
         _check_reply_size(planned.count, resident.card)
         messages: list[pb.GeneratedImage | None] = [None] * planned.count
+        observe = observer(resident.card, planned.count)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned)) as batches:
+            async with aclosing(resident.batcher.images(planned, observe)) as batches:
                 async for batch in batches:
                     for image in batch:
                         messages[image.index] = to_message(image, planned, resident.card)
@@ -47,8 +49,9 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
     ) -> AsyncIterator[pb.GeneratedImage]:
         """One message per image, in order of completion."""
         resident, planned = self._plan(request)
+        observe = observer(resident.card, planned.count)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned)) as batches:
+            async with aclosing(resident.batcher.images(planned, observe)) as batches:
                 async for batch in batches:
                     for image in batch:
                         yield to_message(image, planned, resident.card)

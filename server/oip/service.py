@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final
 
 from protos.inference.v2 import open_inference_pb2 as pb
 from protos.inference.v2 import open_inference_pb2_grpc as pb_grpc
+from server.build import server_version
 from server.config import ServeConfig
 from server.errors import ModelUnavailable, NotReady
 from server.oip.description import configuration, listing, metadata, statistics
 from server.oip.inference import most_rows, to_answer, to_rows
 from server.residency import Residency, Resident
 from server.rows import plan_rows
+from server.telemetry.calls import observer
 from zoo.errors import InvalidRequest, ModelNotFound, shown
 
 EXTENSIONS: Final = ("model_configuration", "statistics")
@@ -64,7 +64,7 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ServerMetadataResponse:
         """Who answers."""
         return pb.ServerMetadataResponse(
-            name="ganagerie", version=_version(), extensions=EXTENSIONS
+            name="ganagerie", version=server_version(), extensions=EXTENSIONS
         )
 
     async def ModelMetadata(
@@ -115,8 +115,9 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
         card = resident.card
         planned = plan_rows(to_rows(request, card, self._config.largest_count), card)
         images = [b""] * planned.count
+        observe = observer(card, planned.count)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned)) as batches:
+            async with aclosing(resident.batcher.images(planned, observe)) as batches:
                 async for batch in batches:
                     for image in batch:
                         images[image.index] = image.data
@@ -135,11 +136,3 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
             if loaded or not name:
                 return loaded
         return [self._resolve(name, version)]
-
-
-@functools.cache
-def _version() -> str:
-    try:
-        return importlib.metadata.version("ganagerie")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

@@ -1,0 +1,88 @@
+"""What is looked at when metrics are asked for: queues, models, versions."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from server.build import server_version
+from zoo.runtime import load_runtime
+
+if TYPE_CHECKING:  # it is told about batches by the metrics
+    from server.residency import Residency
+
+
+class ServerState(Collector):
+    """The state of a server's models; read from a thread of its own, while they change."""
+
+    def __init__(self, residency: Residency) -> None:
+        self._residency = residency
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of docs/metrics.md that are not counted as they happen."""
+        yield from self._loaded()
+        yield from self._failed()
+        yield _build()
+
+    def _loaded(self) -> Iterator[Metric]:
+        model = ["model", "version"]
+        waiting = GaugeMetricFamily(
+            "ganagerie_queue_images", "Images that wait for a runner.", labels=model
+        )
+        oldest = GaugeMetricFamily(
+            "ganagerie_queue_oldest_seconds",
+            "How long the request that has waited longest has had images waiting.",
+            labels=model,
+        )
+        info = InfoMetricFamily(
+            "ganagerie_model",
+            "A loaded model, and what runs it.",
+            labels=["model", "version", "provider"],
+        )
+        load = GaugeMetricFamily(
+            "ganagerie_model_load_seconds",
+            "How long a loaded model took to load and warm up.",
+            labels=model,
+        )
+        for resident in self._residency.loaded():
+            labels = [resident.card.name, resident.card.version]
+            waiting.add_metric(labels, resident.batcher.waiting)
+            oldest.add_metric(labels, resident.batcher.oldest_s)
+            info.add_metric([*labels, resident.generator.provider], {})
+            load.add_metric(labels, resident.load_s)
+        yield from (waiting, oldest, info, load)
+
+    def _failed(self) -> Iterator[Metric]:
+        failed = list(self._residency.failed)
+        models = GaugeMetricFamily(
+            "ganagerie_models", "Models of the zoo, by what became of them.", labels=["state"]
+        )
+        models.add_metric(["loaded"], len(self._residency.loaded()))
+        models.add_metric(["failed"], len(failed))
+        yield models
+        reasons = GaugeMetricFamily(
+            "ganagerie_model_failed",
+            "1 for a model that could not be loaded; the log and RepositoryIndex say why.",
+            labels=["reference"],
+        )
+        for reference in failed:
+            reasons.add_metric([reference], 1)
+        yield reasons
+
+
+def _build() -> Metric:
+    build = InfoMetricFamily("ganagerie_build", "What this server is made of.")
+    build.add_metric(
+        [],
+        {
+            "version": server_version(),
+            "onnxruntime": load_runtime().__version__,
+            "python": platform.python_version(),
+        },
+    )
+    return build
