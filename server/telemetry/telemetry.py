@@ -9,6 +9,7 @@ from server.errors import ConfigError
 from server.telemetry.calls import Call
 from server.telemetry.metrics import Metrics
 from server.telemetry.state import ServerState
+from zoo.errors import one_line
 
 if TYPE_CHECKING:  # what is off is never imported
     from server.residency import Residency
@@ -49,7 +50,7 @@ def _tracer() -> Tracer:
         from server.telemetry.tracing import Tracer
     except ImportError as error:
         raise ConfigError(
-            f"traces otlp needs OpenTelemetry, and {error.name} is not installed: "
+            f"traces otlp needs OpenTelemetry, which is not there ({one_line(error)}): "
             "pip install 'ganagerie[otel]', or leave traces off"
         ) from error
     return Tracer()

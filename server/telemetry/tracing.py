@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+import structlog
 from opentelemetry import trace as api
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -37,6 +38,8 @@ _ERRORS = frozenset(
     ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 )
 
+_log = structlog.get_logger()
+
 
 class Tracer:
     """Begins the spans of calls, and sends them from a thread of its own.
@@ -52,8 +55,10 @@ class Tracer:
                 f"traces otlp: {shown(protocol)} as OTEL_EXPORTER_OTLP_PROTOCOL; allowed: grpc, "
                 "to the port of the collector that takes OTLP over gRPC (usually 4317)"
             )
-        # What callers write into traceparent and tracestate is not worth a line of the log each.
-        logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
+        # What callers write into traceparent and tracestate is not worth a line of the log each,
+        # nor is each of several attempts to send.
+        for chatty in ("opentelemetry.trace", "opentelemetry.exporter"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
         try:
             self._exporter = OTLPSpanExporter()
             processor = BatchSpanProcessor(self._exporter)
@@ -87,6 +92,7 @@ class Tracer:
         try:
             await asyncio.wait_for(sent.wait(), FLUSH_S)
         except TimeoutError:
+            _log.warning("traces dropped", reason=f"the collector took longer than {FLUSH_S:g} s")
             self._exporter.shutdown()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.gate import Gate
 from tests.server.calls import Stubs, connect
+from tests.server.collector import Collector, collecting
 from tests.server.keyed_calls import KEYS
 from tests.serving import Running, server_in_thread
 from tests.toys import write_toy
@@ -62,3 +63,12 @@ def keys(tmp_path: Path) -> Path:
     file = tmp_path / "keys"
     file.write_text(KEYS)
     return file
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """An OpenTelemetry collector, which servers that trace will find."""
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")  # milliseconds
+        yield collector
