@@ -103,10 +103,12 @@ class Metrics:
 
     def method(self, path: str) -> MethodMetrics:
         """What is counted of `/package.Service/Method`; labelled by the method's own name."""
-        name = path.rsplit("/", 1)[-1]
-        if name not in self._methods:
-            self._methods[name] = MethodMetrics(self, name)
-        return self._methods[name]
+        method = self._methods.get(path)
+        if method is None:
+            name = path.rsplit("/", 1)[-1]
+            method = next((m for m in self._methods.values() if m.name == name), None)
+            self._methods[path] = method = method or MethodMetrics(self, name)
+        return method
 
     def expect_rejections(self, reasons: Iterable[str]) -> None:
         """Shows these reasons before anything was refused, so that the first one is an increase."""

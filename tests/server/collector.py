@@ -79,7 +79,7 @@ def collecting() -> Iterator[Collector]:
     """A collector that listens."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(4))
-    pb_grpc.add_TraceServiceServicer_to_server(collector, server)
+    pb_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]  # generated
     port = server.add_insecure_port("127.0.0.1:0")
     collector.endpoint = f"http://127.0.0.1:{port}"
     server.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -149,7 +150,8 @@ def test_a_call_whose_caller_left_is_counted_as_cancelled(
     gate: Gate, gated_server: Running, gated: Stubs, timeout_s: float | None
 ) -> None:
     gate.close()
-    call = gated.images.Generate.future(pb.GenerateRequest(model="letters"), timeout=timeout_s)
+    request = pb.GenerateRequest(model="letters")
+    call: Any = gated.images.Generate.future(request, timeout=timeout_s)
     gate.wait()
     call.cancel()
     ended = {"method": "Generate", "code": "CANCELLED"}

@@ -65,7 +65,8 @@ def ask(address: str, accept: str) -> tuple[str, str]:
 
 
 def families(running: Running) -> list[Metric]:
-    return list(parse_openmetrics(ask(running.http, OPENMETRICS)[1]))
+    found: Any = parse_openmetrics(ask(running.http, OPENMETRICS)[1])  # type: ignore[no-untyped-call]
+    return list(found)
 
 
 def shape(family: Metric) -> tuple[str, str, frozenset[str]]:
@@ -260,8 +261,12 @@ def series(running: Running) -> set[tuple[str, frozenset[tuple[str, str]]]]:
 def attack(stubs: Stubs, rng: random.Random) -> bool:
     """One call of something that no server has heard of before; whether it failed."""
     word, number = uuid.UUID(int=rng.getrandbits(128)).hex, rng.getrandbits(31)
-    metadata = [("authorization", f"Bearer {word}"), (f"x-{word}", word), ("user-agent", word)]
+    metadata = (("authorization", f"Bearer {word}"), (f"x-{word}", word), ("user-agent", word))
     oip = oip_grpc.GRPCInferenceServiceStub(stubs.channel)
+
+    def raw(path: str) -> object:
+        return stubs.channel.unary_unary(path, bytes, bytes)(word.encode())
+
     unknown = rng.choice(["ganagerie.v1", "ganagerie.v1.ImageGeneration", "inference", "x"])
     calls: list[Any] = [
         lambda: stubs.generate(f"plain@{word}"),
@@ -269,9 +274,9 @@ def attack(stubs: Stubs, rng: random.Random) -> bool:
         lambda: stubs.generate("plain", count=number, quality=number, format=number),
         lambda: stubs.zoo.GetModel(pb.GetModelRequest(model=word)),
         lambda: oip.ModelInfer(oip_pb.ModelInferRequest(model_name=word, model_version=word)),
-        lambda: stubs.channel.unary_unary(f"/{unknown}/{word}")(b""),
-        lambda: stubs.channel.unary_unary(f"/ganagerie.v1.Zoo/ListModels{word}")(word.encode()),
-        lambda: stubs.channel.unary_unary("/ganagerie.v1.Zoo/GetModel")(word.encode()),
+        lambda: raw(f"/{unknown}/{word}"),
+        lambda: raw(f"/ganagerie.v1.Zoo/ListModels{word}"),
+        lambda: raw("/ganagerie.v1.Zoo/GetModel"),
         lambda: stubs.images.Generate(pb.GenerateRequest(model="x"), metadata=metadata),
         lambda: stubs.images.Generate(pb.GenerateRequest(model="plain"), timeout=0.001),
     ]

@@ -160,7 +160,7 @@ def test_the_log_of_a_failed_call_names_its_trace(
     with server_in_thread(toy_zoo, traces="otlp") as running, connect(running.grpc) as stubs:
         gate.failure = gate_failure
         with structlog.testing.capture_logs() as events:
-            refusal(lambda: stubs.images.Generate(request, metadata=[PARENT]))
+            refusal(lambda: stubs.images.Generate(request, metadata=(PARENT,)))
         gate.failure = ""
     (event,) = [event for event in events if event["event"] == "internal error"]
     assert (event["method"], event["trace_id"]) == ("Generate", TRACE)
