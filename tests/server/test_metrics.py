@@ -20,6 +20,7 @@ from tests.conftest import REPOSITORY
 from tests.gate import Gate
 from tests.server.calls import TIMEOUT_S, Stubs, connect, fetch, metric, refusal, until
 from tests.server.keyed_calls import KEY, OTHER, bearer
+from tests.server.starting import Starting
 from tests.serving import Running, server_in_thread
 from tests.toys import write_toy
 
@@ -192,6 +193,21 @@ def test_what_is_refused_before_it_is_read_is_counted(keyed: Running) -> None:
     labels = {"model": "plain", "version": "1.0.0", "provider": provider}
     assert metric(keyed.http, "ganagerie_model_info", **labels) == 1
     assert metric(keyed.http, "ganagerie_model_load_seconds", model="plain") > 0
+
+
+def test_metrics_are_there_while_models_are_being_loaded(
+    toy_zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Starting(toy_zoo, monkeypatch)
+    try:
+        with connect(server.grpc) as stubs:
+            stubs.refusal("plain")
+        assert metric(server.http, "ganagerie_requests_rejected_total", reason="not_ready") == 2
+        assert metric(server.http, "ganagerie_models", state="loaded") == 0
+        server.load()
+        assert metric(server.http, "ganagerie_models", state="loaded") == 4
+    finally:
+        server.stop()
 
 
 def test_use_is_counted_by_the_name_of_a_key(keyed: Running) -> None:
