@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.gate import Gate
 from tests.server.calls import Stubs, connect
-from tests.server.collector import Collector, collecting
 from tests.server.keyed_calls import KEYS
 from tests.serving import Running, server_in_thread
 from tests.toys import write_toy
+
+if TYPE_CHECKING:
+    from tests.server.collector import Collector
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +71,8 @@ def keys(tmp_path: Path) -> Path:
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     """An OpenTelemetry collector, which servers that trace will find."""
+    from tests.server.collector import collecting  # of an extra that most tests do without
+
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")  # milliseconds

@@ -17,6 +17,7 @@ from server.telemetry.tracing import MAX_BATCHES
 from tests.gate import Gate
 from tests.server.calls import TIMEOUT_S, Stubs, connect, refusal
 from tests.server.collector import CALLER, PARENT, TRACE, Collector, attributes
+from tests.server.keyed_calls import KEY, code
 from tests.server.test_metrics import OPENMETRICS, ask
 from tests.serving import Running, server_in_thread
 
@@ -158,6 +159,23 @@ def test_what_the_caller_did_wrong_is_no_error_of_the_server(
     assert (told["rpc.response.status_code"], told["ganagerie.rejected"]) == (code, rejected)
     assert call.status.code == Status.STATUS_CODE_UNSET
     assert "error.type" not in told
+
+
+def test_a_call_without_a_key_has_a_span_and_no_key_is_in_any(
+    collector: Collector, toy_zoo: Path, keys: Path
+) -> None:
+    limits: Any = {"traces": "otlp", "api_keys": keys, "max_in_flight_per_key": 1}
+    with server_in_thread(toy_zoo, **limits) as running, connect(running.grpc) as stubs:
+        code(stubs, "a-key-that-nobody-has")
+        assert code(stubs, KEY) == "OK"
+    refused, answered = collector.calls(2)
+    told = attributes(refused)
+    assert refused.name == answered.name == "ganagerie.v1.Zoo/ListModels"
+    assert told["rpc.response.status_code"] == "UNAUTHENTICATED"
+    assert told["ganagerie.rejected"] == "unauthenticated"
+    assert refused.status.code == Status.STATUS_CODE_UNSET
+    assert KEY not in str(collector.spans)
+    assert "a-key-that" not in str(collector.spans)
 
 
 def test_a_call_that_ran_into_its_deadline_is_an_error(
