@@ -21,13 +21,12 @@ from zoo.runtime import CPU
 
 @dataclass(frozen=True)
 class Resident:
-    """A loaded model, its batcher, what it has done so far, and the seconds that loading took."""
+    """A loaded model, its batcher, and what it has done so far."""
 
     card: Card
     generator: Generator
     batcher: Batcher
     tally: Tally
-    load_s: float
 
 
 class Residency:
@@ -37,12 +36,14 @@ class Residency:
         models: loaded, by reference, in the catalog's order: by name, newest version first.
         failed: models that could not be loaded, with the reason; the others are not affected.
         ready: whether `load` has finished.
+        on_load: told of each attempt to load a model: reference, seconds, and whether it worked.
     """
 
     def __init__(self, config: ServeConfig, observe: Callable[[Card, BatchTimes], None]) -> None:
         self.models: dict[str, Resident] = {}
         self.failed: dict[str, str] = {}
         self.ready = False
+        self.on_load: Callable[[str, float, bool], None] = lambda *_: None
         self._references: list[str] = []  # loaded or failed, in the catalog's order
         self._config = config
         self._observe = observe
@@ -64,9 +65,8 @@ class Residency:
                 reason = str(error) if isinstance(error, GanagerieError) else repr(error)
                 self._fail(reference, entry.folder, reason)
             else:
-                self.models[reference] = self._settle(
-                    entry.card, generator, time.perf_counter() - started_s
-                )
+                self.models[reference] = self._settle(entry.card, generator)
+            self.on_load(reference, time.perf_counter() - started_s, reference in self.models)
         for folder, reason in catalog.broken.items():
             self._references.append(folder.name)
             self._fail(folder.name, folder, reason)
@@ -126,7 +126,7 @@ class Residency:
         if not self.ready:
             raise NotReady("the server is starting: models are being loaded")
 
-    def _settle(self, card: Card, generator: Generator, load_s: float) -> Resident:
+    def _settle(self, card: Card, generator: Generator) -> Resident:
         config, tally = self._config, Tally()
 
         def observe(times: BatchTimes) -> None:
@@ -141,4 +141,4 @@ class Residency:
             max_queue_images=config.max_queue_images,
             observe=observe,
         )
-        return Resident(card, generator, batcher, tally, load_s)
+        return Resident(card, generator, batcher, tally)

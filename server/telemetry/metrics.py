@@ -13,7 +13,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from server.batching import BatchTimes
-from zoo.card import Card
+from zoo.card import Card, parse_reference
 
 MAX_KEYS: Final = 1000  # names of API keys that are told apart; key files change, counters stay
 OTHER_KEYS: Final = "(other)"
@@ -83,6 +83,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._load_seconds = Gauge(
+            "ganagerie_model_load_seconds",
+            "How long loading and warming up a model took, the last time that it worked.",
+            model,
+            registry=registry,
+        )
+        self._loads = Counter(
+            "ganagerie_model_loads",
+            "Attempts to load a model, by outcome.",
+            [*model, "outcome"],
+            registry=registry,
+        )
         self._key_requests = Counter(
             "ganagerie_key_requests",
             "Requests that ended, by the name of their API key and status code.",
@@ -137,6 +149,14 @@ class Metrics:
                 *(self._batch_seconds.labels(*labels, stage) for stage in _BatchMetrics.STAGES),
             )
         batches.count(times)
+
+    def load(self, reference: str, seconds: float, worked: bool) -> None:
+        """Counts an attempt to load a model; thread-safe."""
+        name, version = parse_reference(reference)
+        labels = name, version or ""
+        self._loads.labels(*labels, "loaded" if worked else "failed").inc()
+        if worked:
+            self._load_seconds.labels(*labels).set(seconds)
 
     def key_request(self, owner: str, code: str) -> None:
         """Counts a request that ended."""

@@ -44,18 +44,12 @@ class ServerState(Collector):
             "A loaded model, and what runs it.",
             labels=["model", "version", "provider"],
         )
-        load = GaugeMetricFamily(
-            "ganagerie_model_load_seconds",
-            "How long a loaded model took to load and warm up.",
-            labels=model,
-        )
         for resident in self._residency.loaded():
             labels = [resident.card.name, resident.card.version]
             waiting.add_metric(labels, resident.batcher.waiting)
             oldest.add_metric(labels, resident.batcher.oldest_s)
             info.add_metric([*labels, resident.generator.provider], {})
-            load.add_metric(labels, resident.load_s)
-        yield from (waiting, oldest, info, load)
+        yield from (waiting, oldest, info)
 
     def _failed(self) -> Iterator[Metric]:
         failed = list(self._residency.failed)

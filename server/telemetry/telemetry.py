@@ -37,6 +37,7 @@ class Telemetry:
 
     def watch(self, residency: Residency) -> None:
         """From now on metrics tell of these models and their queues."""
+        residency.on_load = self.metrics.load
         self.registry.register(ServerState(residency))
 
     async def close(self) -> None:

@@ -193,6 +193,10 @@ def test_what_is_refused_before_it_is_read_is_counted(keyed: Running) -> None:
     labels = {"model": "plain", "version": "1.0.0", "provider": provider}
     assert metric(keyed.http, "ganagerie_model_info", **labels) == 1
     assert metric(keyed.http, "ganagerie_model_load_seconds", model="plain") > 0
+    for model, outcome in (("plain", "loaded"), ("broken", "failed")):
+        loads = {"model": model, "version": "1.0.0"}
+        assert metric(keyed.http, "ganagerie_model_loads_total", **loads) == 1
+        assert metric(keyed.http, "ganagerie_model_loads_total", outcome=outcome, **loads) == 1
 
 
 def test_metrics_are_there_while_models_are_being_loaded(
