@@ -57,6 +57,7 @@ class App:
     Attributes:
         grpc_address: `HOST:PORT`, with the port that was taken; set by `start`.
         http_address: likewise.
+        residency: the models.
     """
 
     grpc_address: str
@@ -66,10 +67,10 @@ class App:
         self._config = config
         self._telemetry = Telemetry()
         self._security = Security(config, self._telemetry)
-        self._residency = Residency(config, Loader(config, self._telemetry.batch))
+        self.residency = Residency(config, Loader(config, self._telemetry.batch))
         self._tasks: set[asyncio.Task[None]] = set()
         self._telemetry.watch_queues(
-            lambda: [(r.card, r.batcher.waiting) for r in self._residency.loaded()]
+            lambda: [(r.card, r.batcher.waiting) for r in self.residency.loaded()]
         )
         self._http_host = config.http_host or config.host
         self._serving = False
@@ -92,7 +93,7 @@ class App:
         """
         started_s = time.perf_counter()
         load_runtime()
-        self._watcher = ZooWatcher(self._config.zoo, self._residency)
+        self._watcher = ZooWatcher(self._config.zoo, self.residency)
         catalog = Catalog.open(self._config.zoo)
         self._register_services()
         port, http_socket = self._bind()
@@ -100,7 +101,7 @@ class App:
         self._security.watch()
         self._http_task = asyncio.create_task(self._http.serve([http_socket]))
         try:
-            await self._residency.start(catalog)
+            await self.residency.start(catalog)
             self._require_models()
         except (ZooError, asyncio.CancelledError):
             await self._stop(grace_s=0)
@@ -118,7 +119,7 @@ class App:
             http=self.http_address,
             models={
                 model.reference: model.resident.generator.provider if model.resident else None
-                for model in self._residency.roster
+                for model in self.residency.roster
                 if model.state in {State.LOADED, State.COLD}
             },
             startup_s=round(time.perf_counter() - started_s, 3),
@@ -150,18 +151,18 @@ class App:
         await self._grpc.stop(grace_s)
         self._http.should_exit = True
         await self._http_task
-        await self._residency.close()
+        await self.residency.close()
 
     def _register_services(self) -> None:
         pb_grpc.add_ImageGenerationServicer_to_server(
-            ImageGenerationService(self._residency, self._config.largest_count), self._grpc
+            ImageGenerationService(self.residency, self._config.largest_count), self._grpc
         )
-        pb_grpc.add_ZooServicer_to_server(ZooService(self._residency), self._grpc)
+        pb_grpc.add_ZooServicer_to_server(ZooService(self.residency), self._grpc)
         oip_grpc.add_GRPCInferenceServiceServicer_to_server(
-            OpenInferenceService(self._residency, self._config, lambda: self._serving), self._grpc
+            OpenInferenceService(self.residency, self._config, lambda: self._serving), self._grpc
         )
         if self._config.admin:
-            admin_grpc.add_AdminServicer_to_server(AdminService(self._residency), self._grpc)
+            admin_grpc.add_AdminServicer_to_server(AdminService(self.residency), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
             [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._grpc
@@ -184,7 +185,7 @@ class App:
             raise BindError(_taken("--http-port", address, host_flag)) from error
 
     def _require_models(self) -> None:
-        roster = self._residency.roster
+        roster = self.residency.roster
         if not roster.cards():
             reasons = "; ".join(f"{model}: {why}" for model, why in roster.index().items())
             raise ZooError(f"nothing to serve: {reasons or f'{self._config.zoo} holds no models'}")

@@ -241,7 +241,10 @@ class Residency:
             # What could not be loaded anew would not come back: it stays.
             others = [m for m in self.roster if m.resident and m is not coming and not m.reason]
             if not others:
-                raise NoRoom(f"no room for {coming.reference}: what is in memory has to stay")
+                raise NoRoom(
+                    f"no room for {coming.reference}: what is in memory has to stay, "
+                    "as it cannot be loaded anew"
+                )
             await self._evict(min(others, key=_priority), coming)
 
     async def _evict(self, model: Model, coming: Model) -> None:

@@ -66,8 +66,10 @@ def _flags() -> inspect.Signature:
     for name, field in ServeConfig.model_fields.items():
         is_off = field.default is None or field.default is False
         stated = is_off or "unless given" in (field.description or "")
+        # A switch has no --no-NAME beside it: that column would cut the other names.
+        names = [f"--{name.replace('_', '-')}"] if field.annotation is bool else []
         option = typer.Option(
-            help=field.description, show_default=False if stated else str(field.default)
+            *names, help=field.description, show_default=False if stated else str(field.default)
         )
         parameters.append(_parameter(name, _flag_type(field.annotation), None, option))
     return inspect.Signature(parameters)

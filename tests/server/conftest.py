@@ -10,6 +10,7 @@ import pytest
 from tests.gate import Gate
 from tests.server.calls import Stubs, connect
 from tests.server.keyed_calls import KEYS
+from tests.server.loads import Loads
 from tests.serving import Running, server_in_thread
 from tests.toys import write_toy
 
@@ -62,3 +63,22 @@ def keys(tmp_path: Path) -> Path:
     file = tmp_path / "keys"
     file.write_text(KEYS)
     return file
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loads]:
+    """Stands before every load; let go on at the end, so that servers can stop.
+
+    Name it before the fixture of the server that it holds up.
+    """
+    loads = Loads(monkeypatch)
+    yield loads
+    loads.go_on()
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    """A zoo to be changed, with nothing in it yet."""
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    return folder
