@@ -127,7 +127,7 @@ class Residency:
     def fail(self, folder: Path, why: str) -> None:
         """A card that cannot be used: what was loaded from that folder goes on."""
         found = [model for model in self.roster if model.folder == folder]
-        for model in found or [self.roster.add(Model(folder.name, folder, offered=False))]:
+        for model in found or [Model(folder.name, folder, offered=False)]:
             self._failed(model, without_folder(why, folder))
 
     def loaded(self) -> list[Resident]:
@@ -163,9 +163,9 @@ class Residency:
 
     async def _enter(self, entry: Entry) -> Model:
         card, folder = entry.card, entry.folder
-        model = self.roster.get(card.reference)
-        if model is None:
-            model = self.roster.add(Model(card.reference, folder, card, offered=False))
+        model = self.roster.get(card.reference) or Model(
+            card.reference, folder, card, offered=False
+        )
         started_s, size = time.perf_counter(), artifact_bytes(entry)
         try:
             await self._make_room(model, size)
@@ -180,7 +180,7 @@ class Residency:
         model.card, model.folder, model.size = card, folder, size
         model.state, model.offered, model.reason = State.LOADED, True, ""
         model.used = next(self._uses)
-        self.roster.rename()
+        self.roster.add(model)
         seconds = time.perf_counter() - started_s
         self.on_load(model.reference, seconds, True)
         if self.roster.ready:
@@ -192,6 +192,7 @@ class Residency:
     def _failed(self, model: Model, why: str) -> ModelUnavailable:
         """Takes note of a load that failed, and tells the log; returns the error for who asked."""
         model.reason = why
+        self.roster.add(model)
         text = f"{model.reference} could not be loaded: {why}"
         if model.resident:
             event, text = "model not reloaded", f"{text}; the one loaded before goes on"
@@ -208,7 +209,7 @@ class Residency:
         if forget:
             self.roster.remove(model)
         else:
-            self.roster.rename()
+            self.roster.add(model)
         _log.info("model removed" if forget else "model unloaded", model=model.reference)
         if old:
             self._retire(old)

@@ -88,25 +88,15 @@ class Roster:
         return list(self)
 
     def add(self, model: Model) -> Model:
-        """Takes a model in, in place of one with its reference."""
+        """Takes a model in; to be called again when its card, or whether it is offered, changes."""
         self._models[model.reference] = model
-        self.rename()
+        self._rename()
         return model
 
     def remove(self, model: Model) -> None:
         """Forgets a model."""
         del self._models[model.reference]
-        self.rename()
-
-    def rename(self) -> None:
-        """To be called when a model's card, or whether it is offered, has changed."""
-        self._models = dict(sorted(self._models.items(), key=lambda item: _order(item[1])))
-        self._called = {}
-        for model in self:
-            for name in (model.reference, parse_reference(model.reference)[0]):
-                held = self._called.setdefault(name, model)
-                if model.offered and not held.offered and name != held.reference:
-                    self._called[name] = model
+        self._rename()
 
     def called(self, reference: str) -> Model:
         """The model called `name` (its newest version that is offered) or `name@version`.
@@ -169,6 +159,15 @@ class Roster:
         """Raises NotReady while models are still being loaded."""
         if not self.ready:
             raise NotReady("the server is starting: models are being loaded")
+
+    def _rename(self) -> None:
+        self._models = dict(sorted(self._models.items(), key=lambda item: _order(item[1])))
+        self._called = {}
+        for model in self:
+            for name in (model.reference, parse_reference(model.reference)[0]):
+                held = self._called.setdefault(name, model)
+                if model.offered and not held.offered and name != held.reference:
+                    self._called[name] = model
 
 
 def _order(model: Model) -> tuple[bool, str, list[int]]:

@@ -17,7 +17,6 @@ from protos.v1 import ganagerie_pb2 as pb
 from tests.gate import Gate
 from tests.server.admin_calls import FAILED, LOADED, ON_DEMAND, Keyed, administered, damage, put
 from tests.server.calls import TIMEOUT_S, Stubs, connect, refusal, until
-from tests.server.keyed_calls import OTHER, bearer
 from tests.server.loads import Loads
 from tests.serving import server_in_thread
 from tests.toys import write_toy
@@ -109,7 +108,7 @@ def test_listings_and_readiness_load_nothing(four: Path, loads: Loads) -> None:
     with administered(four, max_loaded_models=1) as (_, calls):
         begun = list(loads.begun)
         stub: Any = oip_grpc.GRPCInferenceServiceStub(calls.channel)
-        call: Any = {"metadata": bearer(OTHER), "timeout": TIMEOUT_S}
+        call: Any = {"timeout": TIMEOUT_S}
         listed = calls.zoo.ListModels(pb.ListModelsRequest()).models
         assert "".join(model.name for model in listed) == "abcd"
         assert calls.zoo.GetModel(pb.GetModelRequest(model="d")).summary.name == "d"
@@ -165,7 +164,10 @@ def test_a_cold_model_that_cannot_be_loaded_says_so_to_all(
     loads.go_on()
     refused = [refusal(call.result) for call in calls]
     assert {r.code for r in refused} == {"FAILED_PRECONDITION"}
-    assert {r.text.partition(": ")[0] for r in refused} == {"d@1.0.0 could not be loaded"}
+    assert all("d@1.0.0" in r.text for r in refused)
+    assert {r.text.partition("could not be loaded: ")[2][:29] for r in refused} == {
+        "generator.onnx: sha256 is " + r.text.partition("sha256 is ")[2][:3] for r in refused
+    }
     assert two.refusal("d").text.startswith("d@1.0.0 is in the zoo but could not be loaded: ")
     assert len(loads.begun) == 1
     put(zoo, "d", seed=3)
