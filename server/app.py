@@ -127,7 +127,9 @@ class App:
         self._security.warn(self.grpc_address)
 
     def rescan(self) -> None:
-        """Looks at the zoo folder soon, also without `--watch`."""
+        """Looks at the zoo folder soon, also without `--watch`; not while it starts or stops."""
+        if not self._serving:
+            return
         task = asyncio.create_task(self._watcher.look())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -214,6 +216,7 @@ async def serve(config: ServeConfig) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
     app = App(config)
+    loop.add_signal_handler(signal.SIGHUP, app.rescan)
     stopping = asyncio.create_task(stop.wait())
     starting = asyncio.create_task(app.start())
     await asyncio.wait({stopping, starting}, return_when=asyncio.FIRST_COMPLETED)
@@ -224,7 +227,6 @@ async def serve(config: ServeConfig) -> None:
             await starting
         return
     await starting
-    loop.add_signal_handler(signal.SIGHUP, app.rescan)
     gc.collect()
     gc.freeze()  # what has been loaded is here to stay: later collections pass over it
     await stopping

@@ -56,7 +56,7 @@ def logged(process: Any, event: str) -> dict[str, Any]:
 
 
 def health(stubs: Stubs) -> Any:
-    return stubs.health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status  # type: ignore[attr-defined]  # without types
+    return stubs.health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status
 
 
 @contextmanager
