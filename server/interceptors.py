@@ -27,6 +27,7 @@ _STATUS: dict[type[GanagerieError], grpc.StatusCode] = {
     errors.ModelUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotReady: grpc.StatusCode.UNAVAILABLE,
 }
 Parser = Callable[[bytes], Any]

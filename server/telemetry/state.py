@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from server.build import server_version
+from server.roster import State
 from zoo.runtime import load_runtime
 
 if TYPE_CHECKING:  # it is told about batches by the metrics
@@ -26,7 +28,7 @@ class ServerState(Collector):
     def collect(self) -> Iterator[Metric]:
         """The families of docs/metrics.md that are not counted as they happen."""
         yield from self._loaded()
-        yield from self._failed()
+        yield from self._models()
         yield _build()
 
     def _loaded(self) -> Iterator[Metric]:
@@ -44,28 +46,32 @@ class ServerState(Collector):
             "A loaded model, and what runs it.",
             labels=["model", "version", "provider"],
         )
-        for resident in self._residency.loaded():
+        for resident in [model.resident for model in self._residency.roster]:
+            if resident is None:
+                continue
             labels = [resident.card.name, resident.card.version]
             waiting.add_metric(labels, resident.batcher.waiting)
             oldest.add_metric(labels, resident.batcher.oldest_s)
             info.add_metric([*labels, resident.generator.provider], {})
         yield from (waiting, oldest, info)
 
-    def _failed(self) -> Iterator[Metric]:
-        failed = list(self._residency.failed)
+    def _models(self) -> Iterator[Metric]:
+        roster = list(self._residency.roster)
+        states = Counter(model.state for model in roster)
         models = GaugeMetricFamily(
-            "ganagerie_models", "Models of the zoo, by what became of them.", labels=["state"]
+            "ganagerie_models", "Models of the zoo, by state.", labels=["state"]
         )
-        models.add_metric(["loaded"], len(self._residency.loaded()))
-        models.add_metric(["failed"], len(failed))
+        for state in State:
+            models.add_metric([state.name.lower()], states[state])
         yield models
         reasons = GaugeMetricFamily(
             "ganagerie_model_failed",
-            "1 for a model that could not be loaded; the log and RepositoryIndex say why.",
+            "1 for a model that could not be loaded, or not anew; the log says why.",
             labels=["reference"],
         )
-        for reference in failed:
-            reasons.add_metric([reference], 1)
+        for model in roster:
+            if model.reason:
+                reasons.add_metric([model.reference], 1)
         yield reasons
 
 

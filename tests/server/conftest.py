@@ -11,6 +11,7 @@ import pytest
 from tests.gate import Gate
 from tests.server.calls import Stubs, connect
 from tests.server.keyed_calls import KEYS
+from tests.server.loads import Loads
 from tests.serving import Running, server_in_thread
 from tests.toys import write_toy
 
@@ -77,3 +78,22 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")  # milliseconds
         yield collector
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loads]:
+    """Stands before every load; let go on at the end, so that servers can stop.
+
+    Name it before the fixture of the server that it holds up.
+    """
+    loads = Loads(monkeypatch)
+    yield loads
+    loads.go_on()
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    """A zoo to be changed, with nothing in it yet."""
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    return folder

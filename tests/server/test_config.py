@@ -68,6 +68,11 @@ def test_defaults_are_for_one_machine(serve: Command) -> None:
         "max_batch": 48,
         "max_queue_images": 16384,
         "runners": len(os.sched_getaffinity(0)),
+        "watch": False,
+        "watch_interval_s": 2.0,
+        "max_loaded_models": 0,
+        "max_model_bytes": 0,
+        "shutdown_delay_s": 0.0,
         "grace_s": 30.0,
         "log_format": "auto",
         "traces": "off",
@@ -75,6 +80,8 @@ def test_defaults_are_for_one_machine(serve: Command) -> None:
         "tls_key": None,
         "tls_client_ca": None,
         "api_keys": None,
+        "admin": False,
+        "admin_keys": None,
         "max_in_flight_per_key": 0,
         "max_request_bytes": 4 * 1024 * 1024,
         "max_metadata_bytes": 16384,
@@ -96,6 +103,11 @@ OTHER = {
     "max_batch": "4",
     "max_queue_images": "20000",
     "runners": "6",
+    "watch": "True",
+    "watch_interval_s": "0.5",
+    "max_loaded_models": "2",
+    "max_model_bytes": "1000",
+    "shutdown_delay_s": "3.5",
     "grace_s": "7.5",
     "log_format": "json",
     "traces": "otlp",
@@ -103,6 +115,8 @@ OTHER = {
     "tls_key": "key.pem",
     "tls_client_ca": "ca.pem",
     "api_keys": "keys",
+    "admin": "True",
+    "admin_keys": "admin-keys",
     "max_in_flight_per_key": "8",
     "max_request_bytes": "9999",
     "max_metadata_bytes": "9998",
@@ -116,7 +130,14 @@ BESIDE = {  # what a setting needs
     "tls_key": ["--tls-cert", "c"],
     "tls_client_ca": ["--tls-cert", "c", "--tls-key", "k"],
     "max_in_flight_per_key": ["--api-keys", "a"],
+    "admin": ["--api-keys", "a", "--admin-keys", "b"],
+    "admin_keys": ["--api-keys", "a", "--admin"],
 }
+
+
+def flag(name: str, value: str) -> list[str]:
+    is_switch = ServeConfig.model_fields[name].annotation is bool
+    return [f"--{name.replace('_', '-')}", *([] if is_switch else [value])]
 
 
 def test_every_setting_is_tried_below() -> None:
@@ -127,14 +148,18 @@ def test_every_setting_is_tried_below() -> None:
 def test_a_flag_beats_the_environment_which_beats_the_default(
     serve: Command, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    flag, beside = f"--{name.replace('_', '-')}", BESIDE.get(name, [])
+    beside = BESIDE.get(name, [])
     default = getattr(serve.starts(), name)
     another = "another" if default is None else str(default)
-    by_flag = getattr(serve.starts(flag, OTHER[name], *beside), name)
+    by_flag = getattr(serve.starts(*flag(name, OTHER[name]), *beside), name)
     assert str(by_flag) == OTHER[name] != str(default)
     monkeypatch.setenv(f"GANAGERIE_{name.upper()}", OTHER[name])
     assert getattr(serve.starts(*beside), name) == by_flag
-    assert str(getattr(serve.starts(flag, another, *beside), name)) == another
+    if another != "False":  # a switch is left out to be off
+        assert str(getattr(serve.starts(*flag(name, another), *beside), name)) == another
+    else:
+        monkeypatch.setenv(f"GANAGERIE_{name.upper()}", another)
+        assert str(getattr(serve.starts(*flag(name, "True"), *beside), name)) == "True"
 
 
 def test_one_setting_by_environment_leaves_the_others(
@@ -154,6 +179,10 @@ def test_one_setting_by_environment_leaves_the_others(
         ("max_batch", [1, 4096], [0, 4097]),
         ("max_queue_images", [1, 10**9], [0, -1]),
         ("runners", [1, 256], [0, 257]),
+        ("watch_interval_s", [0.01, 3600], [0, 0.009, 3600.1, float("nan")]),
+        ("max_loaded_models", [0, 1, 10**6], [-1, 10**6 + 1]),
+        ("max_model_bytes", [0, 1, 2**62], [-1, 2**62 + 1]),
+        ("shutdown_delay_s", [0, 3600], [-0.1, 3600.1, float("nan"), float("inf")]),
         ("grace_s", [0, 3600], [-0.1, 3600.1, float("nan"), float("inf")]),
         ("max_in_flight_per_key", [0, 1, 10**9], [-1]),
         ("max_request_bytes", [1024, 2**31 - 1], [1023, 2**31]),
