@@ -101,8 +101,8 @@ class ServeConfig(BaseSettings):
 
     traces: Literal["off", "otlp"] = Field(
         "off",
-        description="otlp: a trace of each call, to the collector that OTEL_EXPORTER_OTLP_ENDPOINT "
-        "names; needs the extra otel.",
+        description="off, or otlp: a trace of each call, to the collector that "
+        "OTEL_EXPORTER_OTLP_ENDPOINT names; needs the extra otel.",
     )
 
     tls_cert: SecretFile = Field(

@@ -88,13 +88,13 @@ class Call:
         seconds = time.perf_counter() - self._started_s
         if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
             self._code = _cancelled(self._context.time_remaining(), seconds)
-        trace, exemplar = self._trace, None
-        if trace is not None:
-            exemplar = trace.ids if trace.recorded else None
-            trace.end(self._code, self._rejection)
+        trace = self._trace
+        exemplar = trace.ids if trace is not None and trace.recorded else None
         self._method.ended(self._code, seconds, exemplar)
         if self._owner is not None:
             self._metrics.key_request(self._owner, self._code)
+        if trace is not None:
+            trace.end(self._code, self._rejection)
 
     def fail(self, code: str, rejection: str | None) -> None:
         """Sets the outcome: a status code, and why it was refused if that was on purpose."""

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -102,8 +103,7 @@ class _CallTrace:
     def __init__(self, tracer: api.Tracer, method: str, parent: Context) -> None:
         self._tracer = tracer
         self._epoch_ns = time.time_ns() - time.perf_counter_ns()
-        self._batches: list[tuple[int, BatchTimes]] = []
-        self._batch_count = 0
+        self._batches: dict[BatchTimes, int] = {}  # images of this call
         self._waiting_s = 0.0
         self._span = tracer.start_span(
             method,
@@ -126,9 +126,8 @@ class _CallTrace:
         )
 
     def batch(self, images: int, times: BatchTimes) -> None:
-        self._batch_count += 1
-        if len(self._batches) < MAX_BATCHES:
-            self._batches.append((images, times))
+        # One batch may hold images of several turns of the call, and is told of for each.
+        self._batches[times] = self._batches.get(times, 0) + images
 
     def end(self, code: str, rejection: str | None) -> None:
         if not self.recorded:
@@ -139,12 +138,12 @@ class _CallTrace:
 
     def _end(self, ended_s: float, code: str, rejection: str | None) -> None:
         within = api.set_span_in_context(self._span, Context())
-        for images, times in self._batches:
+        for times, images in islice(self._batches.items(), MAX_BATCHES):
             self._stages(within, images, times)
         span = self._span
         span.set_attribute("rpc.response.status_code", code)
-        if self._batch_count:
-            span.set_attribute("ganagerie.batches", self._batch_count)
+        if self._batches:
+            span.set_attribute("ganagerie.batches", len(self._batches))
         if rejection is not None:
             span.set_attribute("ganagerie.rejected", rejection)
         if code in _ERRORS:

@@ -112,6 +112,18 @@ def test_a_batch_that_two_calls_share_is_in_both_traces(
         assert sum(part["ganagerie.images"] for part in parts) == asked
 
 
+def test_a_batch_that_has_several_turns_of_a_call_is_one(
+    collector: Collector, toy_zoo: Path
+) -> None:
+    limits: Any = {"traces": "otlp", "runners": 1, "max_batch": 64}
+    with server_in_thread(toy_zoo, **limits) as running, connect(running.grpc) as stubs:
+        generate(stubs, count=40)
+    (call,) = collector.calls(1)
+    assert attributes(call)["ganagerie.batches"] == 1
+    parts = [attributes(part) for part in collector.within(call)]
+    assert parts == [{"ganagerie.images": 40, "ganagerie.batch.images": 40}] * 3
+
+
 def test_streams_and_the_open_inference_protocol_have_the_same_spans(
     collector: Collector, caller: Stubs
 ) -> None:
