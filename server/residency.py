@@ -64,6 +64,7 @@ class Residency:
                 await self.enter(entry)
         for folder, why in catalog.broken.items():
             self.fail(folder, why)
+        await self._loader.give_back_memory()
         self.roster.ready = True
 
     async def resolve(self, reference: str) -> Resident:
