@@ -1,9 +1,12 @@
-"""From a folder of the zoo to a model that is ready to run."""
+"""From a folder of the zoo to a model that is ready to run, and back to nothing."""
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +34,10 @@ class Resident:
 
 
 class Loader:
-    """Brings models into memory.
+    """Brings models into memory, all in one thread.
+
+    Opening a session holds the GIL for long and is no thing to do twice at once; and what the C
+    library keeps of freed memory it keeps for each thread.
 
     Args:
         config: the server's settings.
@@ -41,15 +47,27 @@ class Loader:
     def __init__(self, config: ServeConfig, observe: Callable[[Card, BatchTimes], None]) -> None:
         self._config = config
         self._observe = observe
+        self._thread = ThreadPoolExecutor(1, "loader")
 
-    def load(self, entry: Entry) -> Resident:
+    async def load(self, entry: Entry) -> Resident:
         """A model that has made a batch, so that its first request is no slower.
-
-        Blocks; meant for a thread, one at a time: opening a session holds the GIL for long.
 
         Raises:
             Exception: whatever a broken model comes to.
         """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._load, entry)
+
+    async def give_back_memory(self) -> None:
+        """Returns freed memory to the system, where the C library can: glibc would keep it."""
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            await asyncio.get_running_loop().run_in_executor(self._thread, trim, 0)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(wait=False)
+
+    def _load(self, entry: Entry) -> Resident:
         generator = load_generator(entry, self._config.device)
         n = min(WARM_IMAGES, self._config.max_batch)
         mixtures = [((0, 1.0),)] * n if entry.card.classes else None

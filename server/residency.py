@@ -64,6 +64,7 @@ class Residency:
                 await self.enter(entry)
         for folder, why in catalog.broken.items():
             self.fail(folder, why)
+        await self._loader.give_back_memory()
         self.roster.ready = True
 
     async def resolve(self, reference: str) -> Resident:
@@ -141,6 +142,7 @@ class Residency:
             task.cancel()
         for resident in [*self.loaded(), *self._leaving]:
             await asyncio.to_thread(resident.batcher.close)
+        self._loader.close()
 
     async def _warm(self, model: Model) -> None:
         if model.state is not State.COLD:
@@ -169,7 +171,7 @@ class Residency:
         started_s, size = time.perf_counter(), artifact_bytes(entry)
         try:
             await self._make_room(model, size)
-            resident = await asyncio.to_thread(self._loader.load, entry)
+            resident = await self._loader.load(entry)
         except NoRoom as error:
             _log.warning("model not loaded", model=model.reference, reason=str(error))
             raise
@@ -215,12 +217,14 @@ class Residency:
             self._retire(old)
 
     def _retire(self, resident: Resident) -> None:
-        async def leave() -> None:
+        async def leave(resident: Resident) -> None:
             await resident.tally.idle()
             await asyncio.to_thread(resident.batcher.close)
-            del self._leaving[resident]
+            del self._leaving[resident], resident
+            await self._loader.give_back_memory()
 
-        self._leaving[resident] = asyncio.create_task(leave())
+        task = asyncio.create_task(leave(resident))
+        self._leaving[resident] = task
 
     def _could_fit(self, size: int) -> bool:
         return not self._config.max_model_bytes or size <= self._config.max_model_bytes
@@ -268,6 +272,8 @@ class Residency:
         model.resident, model.state = None, State.COLD
         _log.info("model left memory", model=model.reference, in_favour_of=coming.reference)
         await asyncio.to_thread(resident.batcher.close)
+        del resident
+        await self._loader.give_back_memory()
 
 
 def _priority(model: Model) -> tuple[bool, int]:

@@ -16,7 +16,7 @@ from protos.v1 import ganagerie_pb2 as pb
 from tests.server.admin_calls import FAILED, LOADED, UNLOADED, Keyed, administered, damage, put
 from tests.server.calls import connect, refusal, until
 from tests.server.loads import Loads
-from tests.server.test_reload import Traffic, changes, image
+from tests.server.traffic import Traffic, changes, image
 from tests.serving import server_in_thread
 from tests.toys import write_toy
 
