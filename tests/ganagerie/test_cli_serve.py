@@ -35,6 +35,7 @@ SETTINGS = {
     "shutdown_delay_s": ("0.5", "3600.0"),
     "grace_s": ("0.0", "3600.0"),
     "log_format": ("json", "console"),
+    "traces": ("otlp", "off"),
     "tls_cert": ("cert.pem", "other.pem"),
     "tls_key": ("key.pem", "other.key"),
     "tls_client_ca": ("ca.pem", "other-ca.pem"),
