@@ -3,11 +3,13 @@
     GanagerieError
     └── ServingError
         ├── Busy               worth trying again, and when
+        │   ├── NoRoom         no model can leave memory for the one that is asked for
         │   ├── QueueFull      more images wait than the server takes on
         │   └── KeyBusy        one API key has as many requests running as it may
         ├── NotReady           the server is starting or stopping
-        ├── ModelUnavailable   the model is in the zoo but could not be loaded
+        ├── ModelUnavailable   the model could not be loaded, or was unloaded
         ├── Unauthenticated    no API key, or one that is not known
+        ├── Forbidden          an API key that does not open this door
         ├── ConfigError        a setting that cannot be
         ├── CredentialsError   a file for TLS, or of API keys, that cannot be used
         └── BindError          an address that cannot be listened on
@@ -32,6 +34,10 @@ class Busy(ServingError):
         self.retry_after_s = retry_after_s
 
 
+class NoRoom(Busy):
+    """No model can leave memory for the one that is asked for."""
+
+
 class QueueFull(Busy):
     """More images wait than the server takes on."""
 
@@ -45,11 +51,15 @@ class NotReady(ServingError):
 
 
 class ModelUnavailable(ServingError):
-    """The model is in the zoo but could not be loaded."""
+    """The model could not be loaded, or was unloaded."""
 
 
 class Unauthenticated(ServingError):
     """No API key, or one that is not known; the text never repeats it."""
+
+
+class Forbidden(ServingError):
+    """An API key that does not open this door; the text never repeats it."""
 
 
 class ConfigError(ServingError):

@@ -200,18 +200,11 @@ def _server(
 
 
 def _api_key(file: str | None) -> str | None:
-    from zoo.errors import InvalidRequest
+    from ganagerie.commands.key_file import read_key
 
     if file is None:
         return os.environ.get("GANAGERIE_API_KEY")
-    try:
-        key = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or "it is not text"
-        raise InvalidRequest("--api-key-file", f"{file}: cannot be read: {reason}") from error
-    if len(key.split()) != 1:
-        raise InvalidRequest("--api-key-file", f"{file}: must hold one key and nothing else")
-    return key
+    return read_key("--api-key-file", file)
 
 
 def _parse_class(text: str) -> Class:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 
 from protos.inference.v2 import open_inference_pb2 as pb
+from server.loading import Resident
 from server.oip.inference import inputs_of
-from server.residency import Resident
 from server.tally import Sum
 from zoo.card import Card, parse_reference
 from zoo.runtime import CPU
