@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,7 +37,10 @@ _log = structlog.get_logger()
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
-    """Wraps the handlers of our services; health checks and reflection pass untouched."""
+    """Wraps the handlers of our services.
+
+    Of health checks and reflection only the parsing: their errors are their own, and not counted.
+    """
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -50,10 +54,12 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         """Replaces a handler by one that turns errors into status codes."""
         path: str = handler_call_details.method
         if path not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            if handler is None or not path.startswith(_OURS):
-                return handler
-            self._wrapped[path] = self._wrap(path.rsplit("/", 1)[-1], handler)
+            handler: Handler | None = await continuation(handler_call_details)
+            if handler is None:
+                return handler  # type: ignore[return-value]  # None is UNIMPLEMENTED
+            method = path.rsplit("/", 1)[-1]
+            wrap = self._wrap if path.startswith(_OURS) else self._wrap_parsing
+            self._wrapped[path] = wrap(method, handler)
         return self._wrapped[path]
 
     def _wrap(self, method: str, handler: Any) -> Handler:
@@ -63,6 +69,42 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
             streaming = self._streaming(method, handler.unary_stream, parse)
             return grpc.unary_stream_rpc_method_handler(streaming, None, serialize)
         unary = self._unary(method, handler.unary_unary, parse)
+        return grpc.unary_unary_rpc_method_handler(unary, None, serialize)
+
+    def _wrap_parsing(self, method: str, handler: Any) -> Handler:
+        # gRPC would answer UNKNOWN in Python's words, and log a traceback for anybody who asks.
+        parse, serialize = handler.request_deserializer, handler.response_serializer
+        refusal = Call(self._telemetry, method)
+
+        async def unary(request: bytes, context: Any) -> Any:
+            try:
+                message = _parsed(request, parse)
+            except InvalidRequest as error:
+                await refusal.abort(context, error)
+            return await handler.unary_unary(message, context)
+
+        async def unary_stream(request: bytes, context: Any) -> AsyncIterator[Any]:
+            try:
+                message = _parsed(request, parse)
+            except InvalidRequest as error:
+                await refusal.abort(context, error)
+            async with aclosing(handler.unary_stream(message, context)) as answers:
+                async for answer in answers:
+                    yield answer
+
+        async def stream_stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+            messages = (_parsed(request, parse) async for request in requests)
+            try:
+                async with aclosing(handler.stream_stream(messages, context)) as answers:
+                    async for answer in answers:
+                        yield answer
+            except InvalidRequest as error:
+                await refusal.abort(context, error)
+
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(stream_stream, None, serialize)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(unary_stream, None, serialize)
         return grpc.unary_unary_rpc_method_handler(unary, None, serialize)
 
     def _unary(

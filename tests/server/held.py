@@ -53,9 +53,7 @@ class Call:
     ) -> None:
         self.method = method
         how: dict[str, Any] = {"timeout": timeout_s, "metadata": bearer(key)}
-        asked = pb.GenerateRequest(
-            model=MODEL, count=count, seed=seed, format=pb.IMAGE_FORMAT_RAW
-        )
+        asked = pb.GenerateRequest(model=MODEL, count=count, seed=seed, format=pb.IMAGE_FORMAT_RAW)
         self._call: Any
         if method == "Generate":
             self._call = stubs.images.Generate.future(asked, **how)
@@ -108,7 +106,14 @@ class HeldServer:
 
     @contextmanager
     def held(
-        self, method: str, stage: str, *, count: int, seed: int, blocker_ends: bool = True, **fields: Any
+        self,
+        method: str,
+        stage: str,
+        *,
+        count: int,
+        seed: int,
+        blocker_ends: bool = True,
+        **fields: Any,
     ) -> Iterator[Call]:
         """A call that stands at `stage`, one of `STAGES`, until the end of the block.
 

@@ -10,12 +10,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.server.calls import TIMEOUT_S, Refusal, until
-from tests.server.held import MAX_BATCH, METHODS, STAGES, HeldServer, LiveState, held_server
-from tests.server.held import live_plans
+from tests.server.held import (
+    MAX_BATCH,
+    METHODS,
+    STAGES,
+    HeldServer,
+    LiveState,
+    held_server,
+    live_plans,
+)
 
 COUNT = 3 * MAX_BATCH
 DEADLINE_S = 0.6
@@ -65,7 +73,7 @@ def test_cancelled(server: HeldServer, method: str, stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_past_its_deadline(server: HeldServer, method: str, stage: str) -> None:
     before = server.settle()
-    expiring = {"count": COUNT, "seed": SEEDS[0], "timeout_s": DEADLINE_S}
+    expiring: dict[str, Any] = {"count": COUNT, "seed": SEEDS[0], "timeout_s": DEADLINE_S}
     with server.held(method, stage, **expiring) as call:
         # Answered while the runner still stands, not when it gets there.
         assert call.refusal() == Refusal("DEADLINE_EXCEEDED", "Deadline Exceeded")

@@ -74,7 +74,8 @@ def test_exactly_the_overflow_is_refused_and_the_others_get_their_own_images(
 def test_a_full_queue_refuses_neither_health_checks_nor_questions_nor_other_models(
     server: HeldServer,
 ) -> None:
-    oip, how = Oip(server.stubs), {"metadata": bearer(KEY), "timeout": TIMEOUT_S}
+    oip = Oip(server.stubs)
+    how: dict[str, Any] = {"metadata": bearer(KEY), "timeout": TIMEOUT_S}
     calls = fill(server, METHODS, FIT)
     until(lambda: server.waiting() == MAX_QUEUE_IMAGES, "the queue is full")
     asked: list[Callable[[], Any]] = [
