@@ -21,5 +21,5 @@ def _encode_and_keep(encoding: Encoding, pixels: NDArray[np.uint8]) -> bytes:
 
 
 if __name__ == "__main__":
-    Encoding.encode = _encode_and_keep  # type: ignore[method-assign]
+    Encoding.encode = _encode_and_keep  # type: ignore[method-assign,assignment]
     main()

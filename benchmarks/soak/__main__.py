@@ -105,12 +105,9 @@ def _load(
     samples = sampler.stop()
     until_s = time.monotonic() + _QUIET_S
     while server.process.poll() is None:
-        after = sample(pid, 0)
-        busy = {name: value for name, value in live(server.http).items() if value}
-        wrong = checks.not_leaked(samples, before, after)
-        wrong += [f"{name} is {value:g} after the load" for name, value in busy.items()]
-        if not wrong or time.monotonic() > until_s:
-            return report, samples, wrong
+        left = checks.not_left(before, sample(pid, 0), live(server.http))
+        if not left or time.monotonic() > until_s:
+            return report, samples, checks.not_grown(samples) + left
         time.sleep(0.5)
     return report, samples, []
 

@@ -50,8 +50,8 @@ def growth(values: Sequence[float]) -> float:
     return statistics.median(values[-fifth:]) - statistics.median(values[fifth : 2 * fifth])
 
 
-def not_leaked(samples: Sequence[Sample], before: Sample, after: Sample) -> list[str]:
-    """Memory and threads do not grow after the warm-up; descriptors come back when all is quiet."""
+def not_grown(samples: Sequence[Sample]) -> list[str]:
+    """Memory and threads do not grow after the warm-up."""
     if len(samples) < 10:
         return [f"only {len(samples)} samples of the server's process"]
     wrong = []
@@ -61,6 +61,12 @@ def not_leaked(samples: Sequence[Sample], before: Sample, after: Sample) -> list
     more = growth([sample.threads for sample in samples])
     if more > MAX_MORE_THREADS:
         wrong.append(f"{more:.0f} more threads; at most {MAX_MORE_THREADS} may be")
+    return wrong
+
+
+def not_left(before: Sample, after: Sample, gauges: dict[str, float]) -> list[str]:
+    """When all is quiet, descriptors are closed and nothing is on its way."""
+    wrong = [f"{name} is {value:g} after the load" for name, value in gauges.items() if value]
     left = after.descriptors - before.descriptors
     if left > MAX_MORE_DESCRIPTORS:
         wrong.append(
