@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from benchmarks.machine import describe
+from benchmarks.machine import cpu_s, describe
 from benchmarks.soak import checks, ending
 from benchmarks.soak.client import Spec
 from benchmarks.soak.processes import CLIENTS, Clients, warmed_up
@@ -81,6 +81,8 @@ def soak(options: argparse.Namespace, folder: Path) -> list[str]:
         count = counted(server.http)
         print(table(seconds, report, samples))
         print(summary(report, count, samples))
+        used_s = cpu_s(server.process.pid)
+        print(f"The server used {used_s:.0f} s of CPU time, {used_s / seconds:.2f} of a core.")
         if options.picture:
             draw(options.picture, seconds, report, samples)
         wrong += report.wrong

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import grpc
 
-from benchmarks.soak.client import OPTIONS, Spec
+from benchmarks.soak.client import HUNG_S, OPTIONS, Spec
 from benchmarks.soak.report import Report
 from protos.v1 import ganagerie_pb2 as pb
 
-_TIMEOUT_S: Final = 10.0
+_CONNECT_S: Final = 10.0
 _HALF_OPEN: Final = 40  # connections that stay open and say nothing more
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _PREFIX: Final = "/ganagerie.v1.ImageGeneration/"
@@ -53,7 +53,7 @@ class Hostile:
 
     def _connect(self) -> socket.socket:
         host, port = self._random.choice((self._spec.grpc, self._spec.http)).split(":")
-        return socket.create_connection((host, int(port)), _TIMEOUT_S)
+        return socket.create_connection((host, int(port)), _CONNECT_S)
 
     def _say(self, words: bytes, kind: str) -> None:
         with self._connect() as client, suppress(OSError):  # hung up on: an answer too
@@ -90,7 +90,10 @@ class Hostile:
         """A call with any body; its end is the server's word, and one of `allowed`."""
         name = method.rsplit("/", 1)[-1]
         code = self._code(method, body, key)
-        self.report.answered[f"{name} {code}"] += 1
+        if code == "DEADLINE_EXCEEDED":
+            self.report.given_up[name] += 1
+        else:
+            self.report.answered[f"{name} {code}"] += 1
         if code not in allowed.split():
             self.report.complain(f"hostile: {name} with {body[:40]!r} ended with {code}")
 
@@ -99,7 +102,7 @@ class Hostile:
         channel: Any = self._channel
         ask = channel.unary_stream if "Stream" in method else channel.unary_unary
         try:
-            answer = ask(method)(body, timeout=_TIMEOUT_S, metadata=metadata)
+            answer = ask(method)(body, timeout=HUNG_S, metadata=metadata)
             if not isinstance(answer, bytes):
                 list(answer)
         except grpc.RpcError as error:

@@ -8,19 +8,18 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.machine import resident_mib
-from benchmarks.soak.client import OPTIONS, Spec
+from benchmarks.soak.client import HUNG_S, OPTIONS, Spec
 from benchmarks.soak.report import Report
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
 
-_TIMEOUT_S: Final = 10.0
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -66,7 +65,7 @@ class Sampler:
 def fetch(address: str, path: str) -> tuple[int, str]:
     """Status and body."""
     host, port = address.split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=_TIMEOUT_S)
+    connection = http.client.HTTPConnection(host, int(port), timeout=HUNG_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -112,10 +111,10 @@ def watcher(spec: Spec) -> Report:
         following.start()
         while time.monotonic() < end_s:
             try:
-                answer = health.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+                answer = health.Check(health_pb2.HealthCheckRequest(), timeout=HUNG_S)
                 if answer.status != _SERVING:
                     report.complain(f"health is {answer.status}")
-                zoo.ListModels(pb.ListModelsRequest(), timeout=_TIMEOUT_S, metadata=spec.metadata)
+                zoo.ListModels(pb.ListModelsRequest(), timeout=HUNG_S, metadata=spec.metadata)
                 report.answered["ListModels OK"] += 1
             except grpc.RpcError as error:
                 report.complain(f"health or list: {error.code().name} {error.details()}")

@@ -82,6 +82,7 @@ class Call:
 class LiveState(NamedTuple):
     """What a server holds on to for calls that are on their way."""
 
+    in_flight: float  # requests, by /metrics
     waiting: float  # images in the queue of any model, by /metrics
     tasks: int  # asyncio tasks on its event loop
     plans: int  # requests' plans, of all servers of this process
@@ -153,7 +154,8 @@ class HeldServer:
         loop = self.running.loop
         assert loop is not None
         tasks = asyncio.run_coroutine_threadsafe(_tasks(), loop).result(TIMEOUT_S)
-        return LiveState(self.waiting(), tasks, live_plans())
+        in_flight = metric(self.running.http, "ganagerie_requests_in_flight")
+        return LiveState(in_flight, self.waiting(), tasks, live_plans())
 
     def settle(self) -> LiveState:
         """What is held on to after an ordinary call, and when nothing is on its way."""

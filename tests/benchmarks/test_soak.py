@@ -48,7 +48,7 @@ def test_an_honest_server_passes(tmp_path: Path) -> None:
 
 
 def test_a_server_that_leaks_does_not(tmp_path: Path) -> None:
-    ended = soak(8, "--server", "tests.leaking_server")
+    ended = soak(8, "--server", "tests.benchmarks.leaking_server")
     assert ended.returncode == 1
     (failed,) = ended.stderr.splitlines()
     assert failed.startswith("FAILED: memory grew by ")
