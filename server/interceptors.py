@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -72,40 +72,30 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         return grpc.unary_unary_rpc_method_handler(unary, None, serialize)
 
     def _wrap_parsing(self, method: str, handler: Any) -> Handler:
-        # gRPC would answer UNKNOWN in Python's words, and log a traceback for anybody who asks.
+        # gRPC would answer bytes that are no message with UNKNOWN in Python's words, and log a
+        # traceback; a call without any message it would never answer. Anybody may send both.
         parse, serialize = handler.request_deserializer, handler.response_serializer
-        refusal = Call(self._telemetry, method)
 
-        async def unary(request: bytes, context: Any) -> Any:
-            try:
-                message = _parsed(request, parse)
-            except InvalidRequest as error:
-                await refusal.abort(context, error)
-            return await handler.unary_unary(message, context)
-
-        async def unary_stream(request: bytes, context: Any) -> AsyncIterator[Any]:
-            try:
-                message = _parsed(request, parse)
-            except InvalidRequest as error:
-                await refusal.abort(context, error)
-            async with aclosing(handler.unary_stream(message, context)) as answers:
-                async for answer in answers:
-                    yield answer
-
-        async def stream_stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        async def answers(requests: AsyncIterator[bytes], context: Any) -> Any:
             messages = (_parsed(request, parse) async for request in requests)
+            if handler.request_streaming:
+                return handler.stream_stream(messages, context)
+            message = await anext(messages, None)
+            if message is None:
+                raise InvalidRequest("request", "there is none; this method takes one message")
+            if handler.response_streaming:
+                return handler.unary_stream(message, context)
+            return _only(await handler.unary_unary(message, context))
+
+        async def call(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
             try:
-                async with aclosing(handler.stream_stream(messages, context)) as answers:
-                    async for answer in answers:
+                async with aclosing(await answers(requests, context)) as found:
+                    async for answer in found:
                         yield answer
             except InvalidRequest as error:
-                await refusal.abort(context, error)
+                await Call(self._telemetry, method).abort(context, error)
 
-        if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(stream_stream, None, serialize)
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(unary_stream, None, serialize)
-        return grpc.unary_unary_rpc_method_handler(unary, None, serialize)
+        return grpc.stream_stream_rpc_method_handler(call, None, serialize)
 
     def _unary(
         self, method: str, behaviour: Callable[..., Awaitable[Any]], parse: Parser
@@ -134,6 +124,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                     await call.abort(context, error)
 
         return call
+
+
+async def _only(answer: Any) -> AsyncGenerator[Any]:
+    yield answer
 
 
 def _parsed(request: bytes, parse: Parser) -> Any:

@@ -30,6 +30,7 @@ from benchmarks.soak.table import draw, summary, table
 from benchmarks.soak.watching import Sample, Sampler, counted, live, sample
 from tests.serving import Running, server_process
 
+_QUEUE_IMAGES: Final = 2048  # --max-queue-images: now and then it is full
 _QUIET_S: Final = 15.0  # how long counts may take to settle after the load
 _SAMPLES: Final = 600  # of the server's process, over the whole time; 4 a second at most
 
@@ -43,12 +44,15 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=30, help="of load (default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
-    parser.add_argument("--queue", type=int, default=2048, help="--max-queue-images of the server")
-    parser.add_argument("--picture", type=Path, help="PNG of memory and latency over time")
+    parser.add_argument(
+        "--picture", type=Path, help="PNG of memory and latency over time (matplotlib)"
+    )
     parser.add_argument(
         "--server", default="ganagerie.cli", help="module to run as the server, to try the checks"
     )
     options = parser.parse_args()
+    if not options.minutes > 0:
+        parser.error(f"--minutes {options.minutes:g}: give more than 0")
     print(f"{describe()}\n{options.minutes:g} minutes, seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         wrong = soak(options, Path(folder))
@@ -67,7 +71,7 @@ def soak(options: argparse.Namespace, folder: Path) -> list[str]:
     keys.chmod(0o600)
     reference = folder / "reference.json"
     write_reference(reference)
-    arguments = ["--api-keys", str(keys), "--max-queue-images", str(options.queue)]
+    arguments = ["--api-keys", str(keys), "--max-queue-images", str(_QUEUE_IMAGES)]
     with server_process(None, *arguments, module=options.server) as server:
         log = Log(server)
         seconds = options.minutes * 60

@@ -145,6 +145,7 @@ class Hostile:
             ("a large message", "RESOURCE_EXHAUSTED", lambda: self._code(generate, large, key)),
             ("long metadata", "RESOURCE_EXHAUSTED", lambda: self._code(generate, b"", key, long)),
             ("no method", "UNIMPLEMENTED", lambda: self._code(f"{_PREFIX}Nothing", b"", key)),
+            ("an empty health check", "INVALID_ARGUMENT", lambda: self._without_message(health)),
             ("a bad health check", "INVALID_ARGUMENT", lambda: self._code(health, b"\xff", None)),
         )
         kind, allowed, code = self._random.choice(attacks)
@@ -152,14 +153,21 @@ class Hostile:
         if (found := code()) != allowed:
             self.report.complain(f"hostile: {kind} ended with {found}")
 
-    def _silent(self) -> None:
-        """A call without a message, which no server can answer."""
+    def _without_message(self, method: str, timeout_s: float = HUNG_S) -> str:
         channel: Any = self._channel
         metadata = self._spec.metadata
-        call = channel.stream_stream(_METHODS[0])(iter(()), timeout=0.2, metadata=metadata)
+        call = channel.stream_stream(method)(iter(()), timeout=timeout_s, metadata=metadata)
         with suppress(grpc.RpcError):
             list(call)
+        code: str = call.code().name
+        return code
+
+    def _silent(self) -> None:
+        """A call without a message, which gRPC does not hand on, so that nobody can answer it."""
+        code = self._without_message(_METHODS[0], timeout_s=0.2)
         self.report.given_up["Generate"] += 1
+        if code not in {"DEADLINE_EXCEEDED", "INVALID_ARGUMENT"}:
+            self.report.complain(f"hostile: Generate without a message ended with {code}")
 
     def attack(self) -> None:
         """One of them."""
