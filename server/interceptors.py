@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -37,7 +38,10 @@ _log = structlog.get_logger()
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
-    """Wraps the handlers of our services; health checks and reflection pass untouched."""
+    """Wraps the handlers of our services.
+
+    Of health checks and reflection only the parsing: their errors are their own, and not counted.
+    """
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -53,10 +57,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         """Replaces a handler by one that turns errors into status codes."""
         path: str = handler_call_details.method
         if path not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            if handler is None or not path.startswith(_OURS):
-                return handler
-            self._wrapped[path] = self._wrap(path, handler)
+            handler: Handler | None = await continuation(handler_call_details)
+            if handler is None:
+                return handler  # type: ignore[return-value]  # None is UNIMPLEMENTED
+            ours = path.startswith(_OURS)
+            self._wrapped[path] = self._wrap(path, handler) if ours else _wrap_parsing(handler)
         return self._wrapped[path]
 
     def _wrap(self, path: str, handler: Any) -> Handler:
@@ -106,6 +111,38 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                     await abort(call, context, error)
 
         return call
+
+
+def _wrap_parsing(handler: Any) -> Handler:
+    # gRPC would answer bytes that are no message with UNKNOWN in Python's words, and log a
+    # traceback; a call without any message it would never answer. Anybody may send both.
+    parse, serialize = handler.request_deserializer, handler.response_serializer
+
+    async def answers(requests: AsyncIterator[bytes], context: Any) -> Any:
+        messages = (_parsed(request, parse) async for request in requests)
+        if handler.request_streaming:
+            return handler.stream_stream(messages, context)
+        message = await anext(messages, None)
+        if message is None:
+            raise InvalidRequest("request", "there is none; this method takes one message")
+        if handler.response_streaming:
+            return handler.unary_stream(message, context)
+        return _only(await handler.unary_unary(message, context))
+
+    async def call(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        try:
+            async with aclosing(await answers(requests, context)) as found:
+                async for answer in found:
+                    yield answer
+        except InvalidRequest as error:
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, str(error), _details(code, error))
+
+    return grpc.stream_stream_rpc_method_handler(call, None, serialize)
+
+
+async def _only(answer: Any) -> AsyncGenerator[Any]:
+    yield answer
 
 
 def _parsed(request: bytes, parse: Parser) -> Any:
