@@ -176,8 +176,8 @@ class Residency:
             _log.warning("model not loaded", model=model.reference, reason=str(error))
             raise
         except Exception as error:
-            self.on_load(model.reference, time.perf_counter() - started_s, False)
-            raise self._failed(model, reason(error, entry)) from error
+            seconds = time.perf_counter() - started_s
+            raise self._failed(model, reason(error, entry), seconds) from error
         old, model.resident = model.resident, resident
         model.card, model.folder, model.size = card, folder, size
         model.state, model.offered, model.reason = State.LOADED, True, ""
@@ -191,8 +191,9 @@ class Residency:
             self._retire(old)
         return model
 
-    def _failed(self, model: Model, why: str) -> ModelUnavailable:
-        """Takes note of a load that failed, and tells the log; returns the error for who asked."""
+    def _failed(self, model: Model, why: str, seconds: float = 0.0) -> ModelUnavailable:
+        """Takes note of a load that failed, and tells of it; returns the error for who asked."""
+        self.on_load(model.reference, seconds, False)
         model.reason = why
         self.roster.add(model)
         text = f"{model.reference} could not be loaded: {why}"

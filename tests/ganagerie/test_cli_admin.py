@@ -40,7 +40,7 @@ def given(server: tuple[Running, Keyed], tmp_path: Path) -> list[str]:
 
 
 def rows(text: str) -> list[list[str]]:
-    return [line.split(maxsplit=4) for line in text.splitlines()[3:] if line.strip()]
+    return [line.strip().split(maxsplit=4) for line in text.splitlines()[3:] if line.strip()]
 
 
 def test_list_tells_states_and_reasons(cli: Cli, given: list[str], zoo: Path) -> None:

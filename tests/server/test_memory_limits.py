@@ -266,7 +266,8 @@ def test_an_old_model_that_could_not_come_back_stays(zoo: Path, four: Path) -> N
 
 def test_what_leaves_memory_leaves_no_thread_behind(four: Path) -> None:
     def runners() -> list[str]:
-        return sorted(t.name for t in threading.enumerate() if t.name.startswith("runner-"))
+        ours = tuple(f"runner-{name}-" for name in NAMES)
+        return sorted(t.name for t in threading.enumerate() if t.name.startswith(ours))
 
     with (
         structlog.testing.capture_logs() as events,

@@ -85,8 +85,11 @@ def test_a_failed_reload_says_why_to_the_caller_the_log_and_the_hook(zoo: Path) 
 
 @pytest.mark.parametrize("what", ["card", "graph"])
 def test_whatever_is_broken_is_no_reason_to_stop(zoo: Path, what: str) -> None:
+    told: list[tuple[str, bool]] = []
     put(zoo, "toy", seed=1)
-    with administered(zoo) as (_, calls):
+    with administered(zoo) as (running, calls):
+        assert running.app
+        running.app.residency.on_load = lambda model, seconds, ok: told.append((model, ok))
         first = image(calls)
         if what == "card":
             (zoo / "toy" / "card.json").write_text("{")
@@ -96,6 +99,7 @@ def test_whatever_is_broken_is_no_reason_to_stop(zoo: Path, what: str) -> None:
             (zoo / "toy" / "card.json").write_text(card.replace('"dim": 8', '"dim": 9'))
         refused = refusal(lambda: calls.admin.load("toy@1.0.0"))
         assert (refused.code, image(calls)) == ("FAILED_PRECONDITION", first)
+    assert told == [("toy@1.0.0", False)]
     assert str(zoo.parent) not in refused.text
     expected = "card.json: card: Invalid JSON" if what == "card" else "the graph's inputs are "
     assert expected in refused.text
