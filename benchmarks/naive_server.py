@@ -27,7 +27,7 @@ class Naive:
 
     def __init__(self, path: Path) -> None:
         self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self._width = {node.name: node.shape[1] for node in self._session.get_inputs()}["z"]
+        self._width = {node.name: node.shape for node in self._session.get_inputs()}["z"][1]
 
     async def answer(self, request: pb.GenerateRequest, _: Any) -> pb.GenerateResponse:
         """As many images as asked for."""
