@@ -32,6 +32,7 @@ protos: $(VENV)/.dev  ## regenerate the gRPC stubs
 
 bench: $(VENV)/.dev  ## measure what docs/benchmarks.md records: some minutes, an idle machine
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.sample
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.image_parts
 	$(BIN)/python -m benchmarks.training_step

@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from ganagerie.commands import evaluate, generate, monitor, publish, serve, study, train, zoo
+from ganagerie.commands import (
+    evaluate,
+    generate,
+    monitor,
+    publish,
+    sample,
+    serve,
+    study,
+    train,
+    zoo,
+)
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
 
@@ -25,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
+app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)
