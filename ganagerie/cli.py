@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ganagerie.commands import (
+    doctor,
     evaluate,
     generate,
     monitor,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
 app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(monitor.app, name="monitor")

@@ -226,8 +226,13 @@ def test_cuda_does_not_fall_back_to_the_cpu(zoo: Path, monkeypatch: pytest.Monke
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     real = onnxruntime.InferenceSession
 
-    def without_driver(content: bytes, options: Any, providers: list[str]) -> Any:
-        assert providers == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    def without_driver(content: bytes, options: Any, providers: list[Any]) -> Any:
+        cuda = {
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+            "use_tf32": "0",
+        }
+        assert providers == [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
         return real(content, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
