@@ -22,6 +22,7 @@ from ganagerie.commands import (
     study,
     train,
     zoo,
+    zoo_hub,
 )
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
@@ -39,6 +40,8 @@ app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
 app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+zoo.app.command("pull", epilog=zoo_hub.PULL_EXAMPLES)(zoo_hub.pull)
+zoo.app.command("push", epilog=zoo_hub.PUSH_EXAMPLES)(zoo_hub.push)
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(monitor.app, name="monitor")
