@@ -20,6 +20,7 @@ from zoo.catalog import Entry
 from zoo.errors import ArtifactError, BackendError
 from zoo.latents import Truncation, latents
 from zoo.runtime import CUDA, Device, load_runtime, providers_for
+from zoo.trusted_graph import check_graph
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -88,6 +89,7 @@ def load_generator(entry: Entry, device: Device = "auto") -> Generator:
     """
     runtime, providers = load_runtime(), providers_for(device)
     content = read_artifact(entry.folder, entry.card.artifact)
+    check_graph(entry.folder / entry.card.artifact.file, content)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -17,6 +17,7 @@ from zoo.artifact import read_artifact
 from zoo.catalog import Catalog, Entry
 from zoo.errors import ArtifactError, BackendError, ZooError
 from zoo.runtime import CUDA, Device, load_runtime
+from zoo.trusted_graph import check_graph
 
 MOST_APART = 2  # grey levels that a GPU's image may differ from the CPU's
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "pillow", "isal", "grpcio")
@@ -108,6 +109,7 @@ def _providers(entries: list[Entry]) -> list[ProviderState]:
     for entry in entries:
         try:
             content = read_artifact(entry.folder, entry.card.artifact)
+            check_graph(entry.folder / entry.card.artifact.file, content)
         except ArtifactError:
             continue  # told where the model is checked
         return providers.states(content)
