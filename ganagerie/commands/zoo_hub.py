@@ -81,7 +81,7 @@ def push(
     from zoo.catalog import Catalog
 
     entry = Catalog.open(zoo).resolve(model)
-    new = put(entry, Source(url), replace=replace)
+    new = put(entry, Source(url, to_write=True), replace=replace)
     typer.echo(f"{entry.card.reference} {'put' if new else 'is there already'}: {url}", err=True)
 
 

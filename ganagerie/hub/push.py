@@ -14,15 +14,13 @@ def push(entry: Entry, target: Source, *, replace: bool = False) -> bool:
 
     Args:
         entry: the model; its checksum is verified first.
-        target: a folder, made if missing.
+        target: a folder to write to, made if missing.
         replace: whether another model may be overwritten.
 
     Raises:
         ArtifactError: the model's file is missing or altered.
         HubError: there is another model, or the other side does not take it.
     """
-    if not target.writable:
-        raise HubError(f"{target.url}: https is read-only; push to hf://, s3:// or file://")
     content, text = read_artifact(entry.folder, entry.card.artifact), entry.card.to_json().encode()
     if target.has(CARD):
         if target.read(CARD, max(len(text), 4 * 1024 * 1024)) == text:

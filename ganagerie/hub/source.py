@@ -23,27 +23,31 @@ class Source:
 
     Args:
         url: https://HOST/PATH, hf://ORG/NAME, s3://BUCKET/PATH or file:///PATH.
+        to_write: whether something is to be put there.
 
     Raises:
         InvalidRequest: it is no such URL.
+        HubError: https, which is read-only, is to be written to.
         BackendError: what its scheme needs is not installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, to_write: bool = False) -> None:
         self.url = url.rstrip("/")
         scheme = _checked_scheme(self.url)
+        self._http = scheme in {"http", "https"}
+        if self._http and to_write:
+            raise HubError(f"{self.url}: https is read-only; push to hf://, s3:// or file://")
         try:
             from fsspec.core import url_to_fs
         except ImportError as error:
             raise BackendError(f"{scheme}:// needs fsspec: {_NEEDS}") from error
-        options = _http_options() if scheme in {"http", "https"} else {}
+        options = _http_options() if self._http else {}
         try:
             self._fs, self._root = url_to_fs(self.url, **options)
         except ImportError as error:
             raise BackendError(f"{scheme}:// needs more: {_NEEDS} ({one_line(error)})") from error
         except Exception as error:
             raise HubError(f"{self.url}: {one_line(error)}") from error
-        self.writable = scheme not in {"http", "https"}
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where the other side does not say.
@@ -81,7 +85,7 @@ class Source:
         total = start
         with self._errors(name):
             # From its start a file comes in one answer over HTTP, else in blocks.
-            block = 0 if not (start or self.writable) else _BLOCK
+            block = 0 if self._http and not start else _BLOCK
             with self._fs.open(self._path(name), "rb", block_size=block, cache_type="none") as file:
                 content = _begin(file, start)
                 while content:
