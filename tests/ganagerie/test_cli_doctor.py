@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from ganagerie.doctor import providers
+from ganagerie.doctor import models, providers
 from tests.ganagerie.conftest import Cli, Outcome
 from tests.toys import write_toy
 
@@ -27,6 +27,7 @@ REAL = onnxruntime.InferenceSession
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One small model, on a machine without nvidia-smi."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(models, "_EACH_S", 0.01)
     write_toy(tmp_path / "zoo", "letters", classes=("A", "B"))
     return tmp_path / "zoo"
 
