@@ -69,7 +69,8 @@ def sample(
     seed: Annotated[int, typer.Option(help="Image i has seed SEED + i.")] = 0,
     device: Annotated[Device, typer.Option(help="What runs the model.")] = Device.auto,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, show_default="usable cores")
+        int | None,
+        typer.Option(min=1, max=1024, help="Threads that compute.", show_default="usable cores"),
     ] = None,
     batch: Annotated[
         int, typer.Option(min=1, max=4096, help="Images that a thread makes at a time.")
