@@ -41,8 +41,11 @@ def gpus() -> list[Gpu]:
         done = subprocess.run(  # noqa: S603  the one that PATH names, without a shell
             [smi, *_QUERY], capture_output=True, text=True, timeout=_SMI_TIMEOUT_S, check=True
         )
-        rows = (line.split(", ") for line in done.stdout.splitlines() if line)
-        return [Gpu(name=name, memory_mib=int(mib), driver=driver) for name, mib, driver in rows]
+        rows = (line.rsplit(", ", 2) for line in done.stdout.splitlines() if line)
+        return [
+            Gpu(name=name, memory_mib=int(mib) if mib.isdigit() else None, driver=driver)
+            for name, mib, driver in rows
+        ]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []
 

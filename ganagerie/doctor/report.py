@@ -17,10 +17,10 @@ class Problem(_Frozen):
 
 
 class Gpu(_Frozen):
-    """A GPU as nvidia-smi names it."""
+    """A GPU as nvidia-smi names it; memory is None where it does not say, as on shared memory."""
 
     name: str
-    memory_mib: int
+    memory_mib: int | None
     driver: str
 
 

@@ -19,7 +19,10 @@ def show(report: Report, console: Console) -> None:
     memory = f"{here.memory_mib / 1024:.1f} GiB"
     if here.memory_limit_mib is not None:
         memory += f", limited to {here.memory_limit_mib / 1024:.1f}"
-    gpus = [f"{gpu.name}, {gpu.memory_mib} MiB, driver {gpu.driver}" for gpu in here.gpus]
+    gpus = [
+        f"{gpu.name}, {'?' if gpu.memory_mib is None else gpu.memory_mib} MiB, driver {gpu.driver}"
+        for gpu in here.gpus
+    ]
     facts = {
         "ganagerie": f"{report.version}, Python {report.python}, {report.system}",
         "packages": packages,

@@ -73,9 +73,20 @@ def test_a_limit_below_the_cores_is_noted(tmp_path: Path) -> None:
     assert examine._notes(here.model_copy(update={"core_limit": 16.0})) == []
 
 
-@pytest.mark.parametrize(
-    "script", ["exit 9", "echo NVIDIA-SMI has failed", "echo a, b, c", "echo x, 1", "echo"]
-)
+def test_gpus_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        "#!/bin/sh\necho 'NVIDIA H100, 81559, 550.5'\necho 'NVIDIA GB10, [N/A], 580.1'\n"
+    )
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [(gpu.name, gpu.memory_mib, gpu.driver) for gpu in gpus()] == [
+        ("NVIDIA H100", 81559, "550.5"),
+        ("NVIDIA GB10", None, "580.1"),
+    ]
+
+
+@pytest.mark.parametrize("script", ["exit 9", "echo NVIDIA-SMI has failed", "echo x, 1", "echo"])
 def test_an_nvidia_smi_that_does_not_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
