@@ -12,7 +12,7 @@ from typing import Any
 
 from ganagerie.doctor.report import ProviderState
 from zoo.errors import one_line
-from zoo.runtime import CPU, CUDA, load_runtime
+from zoo.runtime import CPU, CUDA, load_runtime, providers_for
 
 NOT_BUILT = "this onnxruntime was built without it"
 
@@ -53,7 +53,9 @@ def _state(runtime: Any, name: str, content: bytes, built: bool) -> ProviderStat
     reason = None
     with _captured_stderr() as told:
         try:
-            session = runtime.InferenceSession(content, options, providers=[name])
+            # As a model is loaded: with CUDA's options, and whatever it needs beforehand.
+            provider = providers_for("cuda")[0] if name == CUDA else name
+            session = runtime.InferenceSession(content, options, providers=[provider])
             loads = session.get_providers()[0] == name
         except Exception as error:  # noqa: BLE001  onnxruntime's own; the reason is what is wanted
             loads, reason = False, one_line(error)

@@ -136,7 +136,7 @@ def test_why_cuda_does_not_load_is_what_onnxruntime_says(
     cli: Cli, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def falls_back(content: bytes, options: Any, providers: list[Any]) -> Any:
-        if providers[0] == CUDA:
+        if providers[0][0] == CUDA:
             os.write(2, b"[E] Failed to load library: libcublasLt.so.12: cannot open\n[W] later\n")
         return REAL(content, options, providers=["CPUExecutionProvider"])
 
