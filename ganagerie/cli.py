@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ganagerie.commands import (
+    admin,
     doctor,
     evaluate,
     generate,
@@ -42,6 +43,7 @@ app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 zoo.app.command("pull", epilog=zoo_hub.PULL_EXAMPLES)(zoo_hub.pull)
 zoo.app.command("push", epilog=zoo_hub.PUSH_EXAMPLES)(zoo_hub.push)
+app.add_typer(admin.app, name="admin")
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(monitor.app, name="monitor")

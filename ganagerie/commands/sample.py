@@ -70,7 +70,9 @@ def sample(
     device: Annotated[Device, typer.Option(help="What runs the model.")] = Device.auto,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="Threads that compute.", show_default="usable cores"),
+        typer.Option(
+            min=1, max=1024, help="Threads that compute, on a CPU.", show_default="usable cores"
+        ),
     ] = None,
     batch: Annotated[
         int, typer.Option(min=1, max=4096, help="Images that a thread makes at a time.")
@@ -93,7 +95,7 @@ def sample(
     from training.stopping import StopRequest
     from zoo.catalog import Catalog
     from zoo.generator import load_generator
-    from zoo.runtime import load_runtime
+    from zoo.runtime import CPU, load_runtime
 
     entry = Catalog.open(zoo).resolve(model)
     generator = load_generator(entry, device.value)
@@ -111,6 +113,8 @@ def sample(
         onnxruntime=load_runtime().__version__,
     )
     plan = plan_of(job, entry.card)
+    # A GPU's lane has one caller at a time; a CPU's session, as it is opened here, any number.
+    lanes, cores = generator.execution.lanes, len(os.sched_getaffinity(0))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as stack:
         try:
@@ -128,7 +132,7 @@ def sample(
             missing,
             plan,
             generator,
-            threads=threads or len(os.sched_getaffinity(0)),
+            threads=lanes if generator.provider != CPU else threads or cores,
             batch=batch,
             stopped=lambda: stop.requested,
             wrote=advance,
