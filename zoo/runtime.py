@@ -13,7 +13,7 @@ Provider = str | tuple[str, dict[str, str]]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
-# onnxruntime's defaults, but for what is named here; docs/decisions/0012 has the sources.
+# onnxruntime's defaults, but for what is named here; docs/decisions/0014 has the sources.
 CUDA_OPTIONS = {
     # EXHAUSTIVE, the default, looks for algorithms anew whenever a batch has another size, and may
     # find others the next time, with other roundings. DEFAULT may leave cuDNN's own for slow ones.
