@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format protos bench clean
+.PHONY: help serve test check format protos bench gpu-check clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve  ## set up, then serve the bundled zoo: gRPC on 50051, HTTP on 8080
 	@exec $(BIN)/ganagerie serve $(ARGS)
@@ -33,23 +33,29 @@ protos: $(VENV)/.dev  ## regenerate the gRPC stubs
 bench: $(VENV)/.dev  ## measure what docs/benchmarks.md records: some minutes, an idle machine
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.sample
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.image_parts
 	$(BIN)/python -m benchmarks.training_step
 	$(BIN)/python -m benchmarks.monitor
 	$(BIN)/python -m benchmarks.export
 
+# With a GPU in an environment of its own: onnxruntime and onnxruntime-gpu are one module.
+gpu-check: $(if $(shell command -v nvidia-smi),$(VENV)-gpu/.gpu,$(VENV)/.dev)  ## doctor and benchmarks on a GPU, as a record: some minutes
+	$(<D)/bin/python -m benchmarks.gpu_check $(ARGS)
+
 clean:  ## remove the environment and everything that tools left behind
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(VENV)-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Serving needs no torch; testing does.
 $(VENV)/.serve: EXTRAS := cpu
 $(VENV)/.dev: EXTRAS := cpu,train,dev
-$(VENV)/.serve $(VENV)/.dev: pyproject.toml
+$(VENV)-gpu/.gpu: EXTRAS := gpu,train,dev
+$(VENV)/.serve $(VENV)/.dev $(VENV)-gpu/.gpu: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
 		f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
