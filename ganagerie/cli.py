@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from ganagerie.commands import evaluate, generate, monitor, publish, serve, study, train, zoo
+from ganagerie.commands import (
+    evaluate,
+    generate,
+    health,
+    monitor,
+    publish,
+    serve,
+    study,
+    train,
+    zoo,
+)
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
 
@@ -26,6 +36,7 @@ app = typer.Typer(
 )
 app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("health", epilog=health.EXAMPLES)(health.health)
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(monitor.app, name="monitor")
