@@ -34,7 +34,7 @@ RUN /tools/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolatio
 FROM tools AS cpu-packages
 COPY requirements/cpu.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=ca \
-    sh scripts/image_packages.sh locked requirements/cpu.txt
+    sh scripts/image_packages.sh serving requirements/cpu.txt
 COPY --from=wheel /wheels /wheels
 RUN sh scripts/image_packages.sh ours
 
@@ -75,7 +75,7 @@ COPY --from=cpu-packages /opt/ganagerie /opt/ganagerie
 FROM tools AS gpu-packages
 COPY requirements/gpu.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=ca \
-    sh scripts/image_packages.sh locked requirements/gpu.txt
+    sh scripts/image_packages.sh serving requirements/gpu.txt
 COPY --from=wheel /wheels /wheels
 RUN sh scripts/image_packages.sh ours
 
@@ -89,7 +89,7 @@ COPY --from=gpu-packages /opt/ganagerie /opt/ganagerie
 FROM tools AS train-packages
 COPY requirements/train.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=ca \
-    sh scripts/image_packages.sh locked requirements/train.txt
+    sh scripts/image_packages.sh training requirements/train.txt
 COPY --from=wheel /wheels /wheels
 RUN sh scripts/image_packages.sh ours
 

@@ -1,33 +1,42 @@
 #!/bin/sh
-# Fills /opt/ganagerie in a build stage of the Dockerfile: first with packages that are locked, then
-# with our own wheel.
+# Fills /opt/ganagerie in a build stage of the Dockerfile:
+#   image_packages.sh training FILE   with the packages that FILE locks
+#   image_packages.sh serving FILE    the same, without what no server loads
+#   image_packages.sh ours            and with our own wheel, after one of the two
 set -eu
 
 into=/opt/ganagerie
+site=$(echo "$into"/lib/python3.*/site-packages)
 pip="/tools/bin/pip --python $into/bin/python3 install --no-cache-dir --no-compile --no-deps"
 
-compiled() {  # never compared with the source again, whose times a copy may change
+# Of scipy a server loads scipy.special; tests/scripts/test_image_packages.py holds that.
+trim() {
+    for part in cluster constants datasets differentiate fft fftpack integrate interpolate io \
+        linalg misc ndimage odr optimize signal sparse spatial stats; do
+        rm -rf "$site/scipy/$part"
+    done
+    for part in datasets quantization tools transformers; do
+        rm -rf "$site/onnxruntime/$part"
+    done
+}
+
+# Compiled modules are never compared with their sources, whose times a copy may change.
+compiled() {
     "$into/bin/python3" -m compileall -q --invalidation-mode unchecked-hash "$into/lib"
 }
 
 case "$1" in
-locked)
+training | serving)
     $pip --only-binary :all: --require-hashes --requirement "$2"
-    site=$(echo "$into"/lib/python3.*/site-packages)
-    # Not loaded when serving or training; tests/test_image.py holds that nothing of ours names them.
-    rm -rf "$site"/onnxruntime/tools "$site"/onnxruntime/transformers \
-        "$site"/onnxruntime/quantization "$site"/onnxruntime/datasets
-    for package in numpy scipy; do
-        find "$site/$package" -name tests -type d -prune -exec rm -rf {} +
-    done
-    compiled
+    find "$site/numpy" "$site/scipy" -name tests -type d -prune -exec rm -rf {} +
+    [ "$1" = training ] || trim
     ;;
 ours)
     $pip --no-index /wheels/*.whl
     compiled
     ;;
 *)
-    echo "image_packages.sh: $1: must be locked or ours" >&2
+    echo "image_packages.sh: $1: must be training, serving or ours" >&2
     exit 2
     ;;
 esac

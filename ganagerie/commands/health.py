@@ -42,7 +42,9 @@ def health(
     ] = 3.0,
     tls: Annotated[
         bool,
-        typer.Option("--tls", envvar=_VARIABLE + "TLS", help="TLS, trusting the usual authorities."),
+        typer.Option(
+            "--tls", envvar=_VARIABLE + "TLS", help="TLS, trusting the usual authorities."
+        ),
     ] = False,
     tls_ca: Annotated[
         str | None,

@@ -1,0 +1,96 @@
+"""Runs an image as a container would and calls it: image_check.py STORAGE TARGET...
+
+After scripts/image_build.sh, with the same STORAGE; wants root, buildah and Linux's unshare. The
+root filesystem is mounted read-only, /tmp is a tmpfs, the user is the image's own, and process 1 is
+its entry point. The network is this machine's, on free ports.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from ganagerie import Client, GeneratedImage
+from ganagerie.errors import ClientError
+from scripts.container import Container, Image
+from scripts.image_contents import check_contents, sizes
+
+_MANY: Final = 4096  # images: seconds of work, which SIGTERM finds unfinished
+
+
+def _check(condition: object, what: str) -> None:
+    if not condition:
+        sys.exit(f"FAILED: {what}")
+    _say(f"ok: {what}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _check_serving(image: Image) -> None:
+    with Container(image, image.command) as container:
+        event = container.serving()
+        _say(f"    {json.dumps(event)}")
+        target = f"127.0.0.1:{event['grpc'].rpartition(':')[2]}"
+        _check(container.user() == (10001, 10001), "process 1 has uid and gid 10001")
+        _check(container.run("touch", "/opt/x") != 0, "the root filesystem cannot be written")
+        _check(container.run("touch", "/tmp/x") == 0, "/tmp can")  # noqa: S108  the image's own
+        health = [*image.health_check, "--address", target]
+        _check(container.run(*health) == 0, f"{' '.join(image.health_check)}: exit code 0")
+        with Client(target) as client:
+            for model in client.models():
+                images = client.generate(model, count=16, truncation=1.0, seed=1)
+                _check(_are_pictures(images), f"16 images of {model} from outside")
+            _drain(container, client)
+        _check(container.run(*health) == 1, f"{' '.join(image.health_check)}: exit code 1 now")
+
+
+def _are_pictures(images: list[GeneratedImage]) -> bool:
+    extremes: list[Any] = [result.image.getextrema() for result in images]
+    return len(images) == 16 and all(high - low > 100 for low, high in extremes)
+
+
+def _drain(container: Container, client: Client) -> None:
+    running = client.stream("biggan-emnist", count=_MANY, seed=1)
+    next(running)
+    container.stop()
+    refused = False
+    rest = 0
+    for rest, _ in enumerate(running, start=1):  # noqa: B007  it is asked for below
+        pass
+    try:
+        client.models()
+    except ClientError:
+        refused = True
+    _check(rest + 1 == _MANY, f"all {_MANY} images of a request that {container.signal} found")
+    _check(refused, "requests after it are refused")
+    code, said = container.wait()
+    _check(code == 0, "exit code 0")
+    _check(said[-2:] == ["draining", "stopped"], "the log says draining, stopped")
+
+
+def main(storage: Path, targets: list[str]) -> None:
+    """Checks each target; exits at the first thing that is not as it should be."""
+    for target in targets:
+        with Image(storage, target) as image:
+            _say(f"--- {target}")
+            for what, holds in check_contents(image, torch=target == "train"):
+                _check(holds, what)
+            if target != "train":
+                _check_serving(image)
+            for line in sizes(image):
+                _say(line)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: image_check.py STORAGE TARGET..., targets being cpu, gpu and train")
+    try:
+        main(Path(sys.argv[1]), sys.argv[2:])
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"FAILED: {error}")
