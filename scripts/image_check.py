@@ -28,8 +28,7 @@ def _check(condition: object, what: str) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    print(line, flush=True)
 
 
 def _check_serving(image: Image) -> None:

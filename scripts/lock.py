@@ -24,7 +24,7 @@ _OPTIONS: Final = (
 
 def _compile(name: str, source: list[str], given: str | None, options: list[str]) -> None:
     command = ["uv", "pip", "compile", *source, *_OPTIONS, *options]
-    subprocess.run(  # noqa: S603  our own words
+    subprocess.run(
         [*command, "--output-file", f"requirements/{name}.txt"],
         cwd=REPOSITORY,
         input=given,
