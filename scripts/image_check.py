@@ -49,6 +49,15 @@ def _check_serving(image: Image) -> None:
         _check(container.run(*health) == 1, f"{' '.join(image.health_check)}: exit code 1 now")
 
 
+def _check_cuda(image: Image) -> None:
+    """No driver is in the image, nor in this container: all the rest must be found."""
+    with Container(image, [*image.command, "--device", "cuda"]) as container:
+        code, _ = container.wait()
+        said = json.dumps(container.events())
+    _check(code == 2, "--device cuda does not fall back: exit code 2")
+    _check("libcuda.so.1: cannot open shared object file" in said, "for want of the driver alone")
+
+
 def _are_pictures(images: list[GeneratedImage]) -> bool:
     extremes: list[Any] = [result.image.getextrema() for result in images]
     return len(images) == 16 and all(high - low > 100 for low, high in extremes)
@@ -82,6 +91,8 @@ def main(storage: Path, targets: list[str]) -> None:
                 _check(holds, what)
             if target != "train":
                 _check_serving(image)
+            if target == "gpu":
+                _check_cuda(image)
             for line in sizes(image):
                 _say(line)
 

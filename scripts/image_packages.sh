@@ -9,7 +9,7 @@ into=/opt/ganagerie
 site=$(echo "$into"/lib/python3.*/site-packages)
 pip="/tools/bin/pip --python $into/bin/python3 install --no-cache-dir --no-compile --no-deps"
 
-# Of scipy a server loads scipy.special; tests/scripts/test_image_packages.py holds that.
+# Of scipy a server loads scipy.special; tests/deploy/test_dockerfile.py holds that.
 trim() {
     for part in cluster constants datasets differentiate fft fftpack integrate interpolate io \
         linalg misc ndimage odr optimize signal sparse spatial stats; do
@@ -33,6 +33,8 @@ training | serving)
     ;;
 ours)
     $pip --no-index /wheels/*.whl
+    # With --no-deps nobody has asked yet whether everything is there.
+    /tools/bin/pip --python "$into/bin/python3" check
     compiled
     ;;
 *)

@@ -23,7 +23,7 @@ _OPTIONS: Final = (
 
 
 def _compile(name: str, source: list[str], given: str | None, options: list[str]) -> None:
-    command = ["uv", "pip", "compile", *source, *_OPTIONS, *options]
+    command = [sys.executable, "-m", "uv", "pip", "compile", *source, *_OPTIONS, *options]
     subprocess.run(
         [*command, "--output-file", f"requirements/{name}.txt"],
         cwd=REPOSITORY,

@@ -1,12 +1,14 @@
 """Builds the sdist and the wheel, and uses them as somebody would who has nothing else.
 
 Each is installed into an empty environment, far from the sources: with the extra `cpu` it serves;
-with none it is a client, and says what a server needs.
+with none it is a client, and says what a server needs. With an argument, a folder, the two files
+are kept there.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,7 +90,7 @@ def _check_server(environment: Environment, clients: list[Environment]) -> None:
             _check(client.run("generate", "dcgan-emnist", *options).returncode == 0, "16 images")
 
 
-def main() -> None:
+def main(kept: str | None) -> None:
     """Checks both files; exits at the first thing that is not as it should be."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -114,7 +116,9 @@ def main() -> None:
         print("--- the sdist, extra cpu")
         served = Environment(root / "sdist", sdist, "[cpu]")
         _check_server(served, [served])
+        if kept:
+            shutil.copytree(root / "dist", kept, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)
