@@ -42,14 +42,14 @@ bench: $(VENV)/.dev  ## measure what docs/benchmarks.md records: some minutes, a
 	$(BIN)/python -m benchmarks.export
 
 lock: $(VENV)/.release  ## pin what the images install, with hashes; ARGS=--upgrade for the newest
-	$(BIN)/python scripts/lock.py $(ARGS)
+	$(BIN)/python -m scripts.lock $(ARGS)
 
 image-check: $(VENV)/.serve  ## build TARGETS="cpu gpu" with buildah, run and call them; as root
 	bash scripts/image_build.sh $(IMAGES) $(TARGETS)
 	$(BIN)/python -m scripts.image_check $(IMAGES) $(TARGETS)
 
 package-check: $(VENV)/.release  ## build wheel and sdist, install and use them in empty environments
-	$(BIN)/python scripts/package_check.py $(ARGS)
+	$(BIN)/python -m scripts.package_check $(ARGS)
 
 deploy-check: $(VENV)/.release  ## lint the Dockerfile, compose.yaml and the workflows
 	$(BIN)/hadolint Dockerfile

@@ -15,38 +15,29 @@ from typing import Any, Final
 
 from ganagerie import Client, GeneratedImage
 from ganagerie.errors import ClientError
+from scripts.checking import check, say
 from scripts.container import Container, Image
 from scripts.image_contents import check_contents, sizes
 
 _MANY: Final = 4096  # images: seconds of work, which SIGTERM finds unfinished
 
 
-def _check(condition: object, what: str) -> None:
-    if not condition:
-        sys.exit(f"FAILED: {what}")
-    _say(f"ok: {what}")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
 def _check_serving(image: Image) -> None:
     with Container(image, image.command) as container:
         event = container.serving()
-        _say(f"    {json.dumps(event)}")
+        say(f"    {json.dumps(event)}")
         target = f"127.0.0.1:{event['grpc'].rpartition(':')[2]}"
-        _check(container.user() == (10001, 10001), "process 1 has uid and gid 10001")
-        _check(container.run("touch", "/opt/x") != 0, "the root filesystem cannot be written")
-        _check(container.run("touch", "/tmp/x") == 0, "/tmp can")  # noqa: S108  the image's own
+        check(container.user() == (10001, 10001), "process 1 has uid and gid 10001")
+        check(container.run("touch", "/opt/x") != 0, "the root filesystem cannot be written")
+        check(container.run("touch", "/tmp/x") == 0, "/tmp can")  # noqa: S108  the image's own
         health = [*image.health_check, "--address", target]
-        _check(container.run(*health) == 0, f"{' '.join(image.health_check)}: exit code 0")
+        check(container.run(*health) == 0, f"{' '.join(image.health_check)}: exit code 0")
         with Client(target) as client:
             for model in client.models():
                 images = client.generate(model, count=16, truncation=1.0, seed=1)
-                _check(_are_pictures(images), f"16 images of {model} from outside")
+                check(_are_pictures(images), f"16 images of {model} from outside")
             _drain(container, client)
-        _check(container.run(*health) == 1, f"{' '.join(image.health_check)}: exit code 1 now")
+        check(container.run(*health) == 1, f"{' '.join(image.health_check)}: exit code 1 now")
 
 
 def _check_cuda(image: Image) -> None:
@@ -54,8 +45,8 @@ def _check_cuda(image: Image) -> None:
     with Container(image, [*image.command, "--device", "cuda"]) as container:
         code, _ = container.wait()
         said = json.dumps(container.events())
-    _check(code == 2, "--device cuda does not fall back: exit code 2")
-    _check("libcuda.so.1: cannot open shared object file" in said, "for want of the driver alone")
+    check(code == 2, "--device cuda does not fall back: exit code 2")
+    check("libcuda.so.1: cannot open shared object file" in said, "for want of the driver alone")
 
 
 def _are_pictures(images: list[GeneratedImage]) -> bool:
@@ -75,26 +66,26 @@ def _drain(container: Container, client: Client) -> None:
         client.models()
     except ClientError:
         refused = True
-    _check(rest + 1 == _MANY, f"all {_MANY} images of a request that {container.signal} found")
-    _check(refused, "requests after it are refused")
+    check(rest + 1 == _MANY, f"all {_MANY} images of a request that {container.signal} found")
+    check(refused, "requests after it are refused")
     code, said = container.wait()
-    _check(code == 0, "exit code 0")
-    _check(said[-2:] == ["draining", "stopped"], "the log says draining, stopped")
+    check(code == 0, "exit code 0")
+    check(said[-2:] == ["draining", "stopped"], "the log says draining, stopped")
 
 
 def main(storage: Path, targets: list[str]) -> None:
     """Checks each target; exits at the first thing that is not as it should be."""
     for target in targets:
         with Image(storage, target) as image:
-            _say(f"--- {target}")
+            say(f"--- {target}")
             for what, holds in check_contents(image, torch=target == "train"):
-                _check(holds, what)
+                check(holds, what)
             if target != "train":
                 _check_serving(image)
             if target == "gpu":
                 _check_cuda(image)
             for line in sizes(image):
-                _say(line)
+                say(line)
 
 
 if __name__ == "__main__":

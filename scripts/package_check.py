@@ -18,18 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from scripts.checking import check, say
+
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 _MISSING: Final = (
     "error: onnxruntime is not installed: pip install 'ganagerie[cpu]' for CPUs, "
     "or 'ganagerie[gpu]' for CUDA (one of them, not both)\n"
 )
 _TIMEOUT_S: Final = 120.0
-
-
-def _check(condition: object, what: str) -> None:
-    if not condition:
-        sys.exit(f"FAILED: {what}")
-    print(f"ok: {what}", flush=True)
 
 
 class Environment:
@@ -68,26 +64,26 @@ class Environment:
             assert process.stderr is not None  # noqa: S101  for the type
             events = (json.loads(line) for line in process.stderr)
             event = next((e for e in events if e["event"] == "serving"), None)
-            _check(event, "it serves")
+            check(event, "it serves")
             assert event is not None  # noqa: S101  for the type
             yield event["grpc"]
             process.terminate()
-            _check(process.wait(_TIMEOUT_S) == 0, "SIGTERM ends it with exit code 0")
+            check(process.wait(_TIMEOUT_S) == 0, "SIGTERM ends it with exit code 0")
         finally:
             process.kill()
             process.wait()
 
 
 def _check_server(environment: Environment, clients: list[Environment]) -> None:
-    _check(not {"torch", "onnx"} & environment.installed(), "no torch comes with it")
+    check(not {"torch", "onnx"} & environment.installed(), "no torch comes with it")
     done = environment.run("generate", "biggan-emnist", "--class", "A", "-o", "a.png")
-    _check(done.returncode == 0, "an image without a server")
+    check(done.returncode == 0, "an image without a server")
     with environment.serving() as target:
         for client in clients:
             done = client.run("health", "--address", target)
-            _check((done.returncode, done.stdout) == (0, f"{target} is SERVING\n"), "health")
+            check((done.returncode, done.stdout) == (0, f"{target} is SERVING\n"), "health")
             options = ("-n", "16", "-o", "b.png", "--target", target)
-            _check(client.run("generate", "dcgan-emnist", *options).returncode == 0, "16 images")
+            check(client.run("generate", "dcgan-emnist", *options).returncode == 0, "16 images")
 
 
 def main(kept: str | None) -> None:
@@ -100,20 +96,20 @@ def main(kept: str | None) -> None:
         (wheel,) = (root / "dist").glob("*.whl")
         (sdist,) = (root / "dist").glob("*.tar.gz")
         for file in (wheel, sdist):
-            print(f"    {file.name}: {file.stat().st_size / 1e6:.1f} MB")
+            say(f"    {file.name}: {file.stat().st_size / 1e6:.1f} MB")
 
-        print("--- the wheel, without an extra")
+        say("--- the wheel, without an extra")
         bare = Environment(root / "bare", wheel)
         for words in (["serve"], ["generate", "dcgan-emnist", "-o", "a.png"]):
             done = bare.run(*words)
-            _check((done.returncode, done.stderr) == (2, _MISSING), f"{words[0]} says what to do")
-        _check(bare.run("zoo", "list").returncode == 0, "zoo list")
+            check((done.returncode, done.stderr) == (2, _MISSING), f"{words[0]} says what to do")
+        check(bare.run("zoo", "list").returncode == 0, "zoo list")
 
-        print("--- the wheel, extra cpu")
+        say("--- the wheel, extra cpu")
         served = Environment(root / "wheel", wheel, "[cpu]")
         _check_server(served, [served, bare])
 
-        print("--- the sdist, extra cpu")
+        say("--- the sdist, extra cpu")
         served = Environment(root / "sdist", sdist, "[cpu]")
         _check_server(served, [served])
         if kept:
