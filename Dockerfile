@@ -63,7 +63,7 @@ WORKDIR /work
 USER 10001:10001
 EXPOSE 50051 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["ganagerie", "health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["ganagerie", "health"]
 ENTRYPOINT ["ganagerie"]
 CMD ["serve"]
 
