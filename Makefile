@@ -65,7 +65,7 @@ sbom: $(VENV)/.release  ## CycloneDX bills of materials of the images, into buil
 
 audit: $(VENV)/.release  ## look for known vulnerabilities in what the images install
 	for name in cpu gpu train; do \
-		$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements/$$name.txt \
+		$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$name.txt \
 			|| exit 1; done
 
 clean:  ## remove the environment and everything that tools left behind

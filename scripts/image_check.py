@@ -49,6 +49,14 @@ def _check_cuda(image: Image) -> None:
     check("libcuda.so.1: cannot open shared object file" in said, "for want of the driver alone")
 
 
+def _check_training(image: Image) -> None:
+    imports = ["python3", "-c", "import torch, torchvision, onnx, onnxscript, tensorboard"]
+    with Container(image, imports) as container:
+        check(container.wait()[0] == 0, "torch and the others can be loaded")
+    with Container(image, ["ganagerie", "train", "dcgan-emnist", "--dry-run"]) as container:
+        check(container.wait()[0] == 0, "ganagerie train --dry-run: exit code 0")
+
+
 def _are_pictures(images: list[GeneratedImage]) -> bool:
     extremes: list[Any] = [result.image.getextrema() for result in images]
     return len(images) == 16 and all(high - low > 100 for low, high in extremes)
@@ -80,7 +88,9 @@ def main(storage: Path, targets: list[str]) -> None:
             say(f"--- {target}")
             for what, holds in check_contents(image, torch=target == "train"):
                 check(holds, what)
-            if target != "train":
+            if target == "train":
+                _check_training(image)
+            else:
                 _check_serving(image)
             if target == "gpu":
                 _check_cuda(image)

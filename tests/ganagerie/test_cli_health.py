@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from server.config import misspelt_settings
 from tests.certificates import Authority
 from tests.ganagerie.conftest import Behaviour, Cli, Outcome, Scripted, answers
 from tests.server.calls import connect
@@ -131,6 +133,16 @@ def test_tls_from_the_environment(
     for flag, value in zip(flags[::2], flags[1::2], strict=True):
         monkeypatch.setenv(f"GANAGERIE_HEALTH_{flag[2:].replace('-', '_').upper()}", str(value))
     assert cli("health", "--address", address).code == 0
+
+
+def test_its_variables_are_no_misspelt_settings_of_the_server(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = set(re.findall(r"GANAGERIE_HEALTH_[A-Z_]+", cli("health", "--help").out))
+    assert len(names) == 8  # of the seven flags, and NAME for all of them
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    assert misspelt_settings() == {}
 
 
 @pytest.mark.parametrize(
