@@ -23,6 +23,7 @@ from training.monitor.verdict import Verdict
 DEPLOY = REPOSITORY / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/ganagerie.json").read_text(encoding="utf-8"))
 COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text(encoding="utf-8"))
+_DECLARATIVE = {".json", ".yaml", ".yml", ".tpl"}
 _METRIC = re.compile(r"\bganagerie_\w+")
 _SELECTED = re.compile(r"\b(ganagerie_\w+)\{([^}]*)\}")
 
@@ -66,7 +67,7 @@ def _expressions() -> list[str]:
 
 def test_every_metric_that_a_file_names_is_exported(exported: Labels) -> None:
     named = defaultdict(set)
-    for file in filter(Path.is_file, DEPLOY.rglob("*")):
+    for file in (path for path in DEPLOY.rglob("*") if path.suffix in _DECLARATIVE):
         for name in _METRIC.findall(file.read_text(encoding="utf-8")):
             named[name].add(file.name)
     assert {"ganagerie_images_total", "ganagerie_training_verdict"} <= named.keys()
