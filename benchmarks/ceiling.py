@@ -21,7 +21,7 @@ def measure(path: Path, seconds: float, batch: int) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feeds = _feeds(session, batch)
+    feeds = feeds_of(session, batch)
     session.run(None, feeds)
     start_s = time.perf_counter()
     images: list[int] = []
@@ -41,7 +41,7 @@ def measure(path: Path, seconds: float, batch: int) -> float:
     return sum(images) / (time.perf_counter() - start_s)
 
 
-def _feeds(session: onnxruntime.InferenceSession, batch: int) -> dict[str, NDArray[np.float32]]:
+def feeds_of(session: onnxruntime.InferenceSession, batch: int) -> dict[str, NDArray[np.float32]]:
     """Latents; classes in turn and no truncation where the graph takes them."""
     shapes = {node.name: node.shape for node in session.get_inputs()}
     z = np.random.default_rng(0).standard_normal((batch, shapes["z"][1]))

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ganagerie.commands import (
+    admin,
     evaluate,
     generate,
     health,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("health", epilog=health.EXAMPLES)(health.health)
+app.add_typer(admin.app, name="admin")
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(monitor.app, name="monitor")

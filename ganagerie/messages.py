@@ -15,6 +15,7 @@ Class = str | int | Mapping[str, float] | Mapping[int, float]
 
 Format = Literal["png", "jpeg", "webp", "raw"]
 Mode = Literal["threshold", "scale"]
+Priority = Literal["normal", "bulk"]
 
 _FORMATS: Final = {
     "png": pb.IMAGE_FORMAT_PNG,
@@ -33,12 +34,14 @@ _KINDS: Final = {
     "truncation": "a number",
     "format": "a string",
     "truncation_mode": "a string",
+    "priority": "a string",
 }
 _FORMAT_NAMES: Final = {number: name for name, number in _FORMATS.items()}
 _MODES: Final = {
     "threshold": pb.TRUNCATION_MODE_THRESHOLD,
     "scale": pb.TRUNCATION_MODE_SCALE,
 }
+_PRIORITIES: Final = {"normal": pb.PRIORITY_NORMAL, "bulk": pb.PRIORITY_BULK}
 
 
 class Options(TypedDict, total=False):
@@ -52,6 +55,8 @@ class Options(TypedDict, total=False):
     seed: image i has seed `seed + i`. Left out: drawn by the server.
     format: `png` (unless given), `jpeg`, `webp` or `raw`.
     quality: 1 to 100, for `jpeg` and `webp`.
+    priority: `normal` (unless given), or `bulk` for work that can wait: it is done when nothing
+        else fills the server.
     """
 
     count: int
@@ -61,6 +66,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     format: Format
     quality: int | None
+    priority: Priority | None
 
 
 def to_request(model: str, options: Options) -> pb.GenerateRequest:
@@ -78,6 +84,7 @@ def to_request(model: str, options: Options) -> pb.GenerateRequest:
     named = {
         "format": _number("format", options.get("format"), _FORMATS),
         "truncation_mode": _number("truncation_mode", options.get("truncation_mode"), _MODES),
+        "priority": _number("priority", options.get("priority"), _PRIORITIES),
     }
     for field, value in {"model": model, **plain, **named}.items():
         if value is None:

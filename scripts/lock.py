@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
-EXTRAS: Final = {"cpu": ("cpu",), "gpu": ("gpu",), "train": ("cpu", "train")}
+# Nothing can be added to an image later: traces are in all that serve.
+EXTRAS: Final = {"cpu": ("cpu", "otel"), "gpu": ("gpu", "otel"), "train": ("cpu", "train")}
 _OPTIONS: Final = (
     *("--universal", "--python-version", "3.11"),
     *("--generate-hashes", "--no-annotate", "--quiet"),

@@ -2,11 +2,11 @@
 
 Work is queued as images. Whenever a runner is free it takes what waits, up to the largest batch,
 and leaves the other free runners their share: a lone request is spread over the cores, a crowd
-fills whole batches, and nobody is made to wait for company. Requests take turns, a few images
-each, so a large one does not hold up a small one.
+fills whole batches, and nobody is made to wait for company unless a delay is set.
+`server/work_queue.py` says whose images come first.
 
-A runner does everything for its batch in one thread: latents, the network, the encoding. Results
-reach the event loop in one hand-over a batch.
+A runner, one for each lane of the generator, does everything for its batch in one thread: latents,
+the network, the encoding. Results reach the event loop in one hand-over a batch.
 """
 
 from __future__ import annotations
@@ -14,65 +14,35 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from server.batch import BatchTimes, compute
 from server.errors import NotReady, QueueFull
 from server.requests import FinishedImage, Plan
-from zoo.generator import Generator, Mixture
-from zoo.latents import Truncation, latents
+from server.work_queue import Job, WorkQueue
+from zoo.generator import Generator
 
-_TURN = 16  # images that one request puts into a batch before the next one has its turn
-
-
-@dataclass(frozen=True)
-class BatchTimes:
-    """What one batch cost.
-
-    Attributes:
-        images: how many.
-        taken_s: when a runner took them, by `time.perf_counter`.
-        queue_s: how long its oldest image had waited.
-        compute_s: latents and network.
-        encode_s: pixels to bytes.
-    """
-
-    images: int
-    taken_s: float
-    queue_s: float
-    compute_s: float
-    encode_s: float
+_WINDOW_BYTES: Final = 8 * 1024 * 1024  # of images that a stream's reader may lag behind
+_IMAGE_BYTES: Final = 1024  # what a finished image takes beside its pixels
+_PACE: Final = 0.1  # weight of the last batch in the average of seconds an image
+_RETRY_S: Final = (0.05, 30.0)  # soonest and latest that somebody is told to come back
 
 
-@dataclass(eq=False)
-class _Job:
-    """A request on its way: `next` is its first image that no runner has taken."""
-
-    plan: Plan
-    loop: asyncio.AbstractEventLoop
-    results: asyncio.Queue[tuple[list[FinishedImage], BatchTimes] | Exception]
-    submitted_s: float = field(default_factory=time.perf_counter)
-    next: int = 0
-    cancelled: bool = False
-
-    @property
-    def left(self) -> int:
-        return self.plan.count - self.next
+Results = tuple[list[FinishedImage], BatchTimes] | Exception
+_Job = Job[Results]
 
 
 class Batcher:
     """Runs one model for many requests, all of them on one event loop.
 
     Args:
-        generator: makes the images; called from several threads at once.
-        runners: how many threads.
+        generator: makes the images; a runner for each of its lanes.
         max_batch: most images in a batch.
         max_queue_images: most images waiting; a request that would exceed it is refused.
+        max_queue_bytes: most memory of requests that have not been answered, finished images
+            included; a request that would exceed it is refused unless it is alone.
+        max_queue_delay_s: how long an image may wait for a batch to fill up.
         observe: told about every batch, from a runner's thread.
     """
 
@@ -80,24 +50,30 @@ class Batcher:
         self,
         generator: Generator,
         *,
-        runners: int,
         max_batch: int,
         max_queue_images: int,
+        max_queue_bytes: int,
+        max_queue_delay_s: float = 0.0,
         observe: Callable[[BatchTimes], None] = lambda _: None,
     ) -> None:
+        self.max_batch = max_batch
         self._generator = generator
-        self._max_batch = max_batch
         self._max_queue_images = max_queue_images
+        self._max_queue_bytes = max_queue_bytes
+        self._max_queue_delay_s = max_queue_delay_s
         self._observe = observe
-        self._changed = threading.Condition()
-        self._jobs: deque[_Job] = deque()
-        self._waiting = 0  # images of all jobs that no runner has taken
-        self._idle = 0  # runners that wait for work
+        self._lock = threading.Lock()
+        self._queue: WorkQueue[Results] = WorkQueue()
+        self._idle: set[int] = set()  # runners that wait for work
         self._closed = False
-        name = f"runner-{generator.card.name}"
+        self._pace_s = 0.0  # an image, over all runners
+        lanes = generator.execution.lanes
+        self._work = [threading.Condition(self._lock) for _ in range(lanes)]
         self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{i}", daemon=True)
-            for i in range(runners)
+            threading.Thread(
+                target=self._run, args=[i], name=f"runner-{generator.card.name}-{i}", daemon=True
+            )
+            for i in range(lanes)
         ]
         for thread in self._threads:
             thread.start()
@@ -110,17 +86,26 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Images that wait for a runner."""
-        return self._waiting
+        return self._queue.waiting
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of requests that have not been answered, at most."""
+        return self._queue.held_bytes
 
     @property
     def oldest_s(self) -> float:
         """How long the request that has waited longest has images waiting, seconds; 0: none has."""
-        with self._changed:
-            submitted_s = min((job.submitted_s for job in self._jobs), default=None)
+        with self._lock:
+            submitted_s = self._queue.oldest_s
         return 0.0 if submitted_s is None else time.perf_counter() - submitted_s
 
     async def images(
-        self, plan: Plan, observe: Callable[[int, BatchTimes], None] | None = None
+        self,
+        plan: Plan,
+        observe: Callable[[int, BatchTimes], None] | None = None,
+        *,
+        streamed: bool = False,
     ) -> AsyncGenerator[list[FinishedImage]]:
         """The images of a plan, some at a time, in order of completion.
 
@@ -129,12 +114,13 @@ class Batcher:
         Args:
             plan: what to make.
             observe: told how many of its images came out of which batch, before they are yielded.
+            streamed: no more are made ahead of the reader than a small window holds.
 
         Raises:
-            QueueFull: too many images wait already.
+            QueueFull: too many images wait already, or too much memory is taken.
             NotReady: the batcher is closed.
         """
-        job = _Job(plan, asyncio.get_running_loop(), asyncio.Queue())
+        job = self._job(plan, streamed)
         self._submit(job)
         try:
             outstanding = plan.count
@@ -147,117 +133,107 @@ class Batcher:
                 if observe is not None:
                     observe(len(images), times)
                 yield images
+                if streamed and job.left:
+                    self._read(job, len(images))
         finally:
-            self._cancel(job)
+            with self._lock:
+                self._queue.drop(job)
 
     def close(self) -> None:
         """Lets the runners finish what was submitted, and waits for them."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            for work in self._work:
+                work.notify()
         for thread in self._threads:
             thread.join()
 
+    def _job(self, plan: Plan, streamed: bool) -> _Job:
+        image = self._generator.card.image
+        image_bytes = image.height * image.width * image.channels + _IMAGE_BYTES
+        window = plan.count
+        if streamed:
+            ahead = 2 * self.max_batch * self.runners
+            window = min(window, max(1, min(ahead, _WINDOW_BYTES // image_bytes)))
+        held_bytes = window * image_bytes + plan.nbytes
+        return Job(plan, asyncio.get_running_loop(), window, held_bytes)
+
     def _submit(self, job: _Job) -> None:
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise NotReady("the server is stopping")
-            if self._waiting + job.left > self._max_queue_images:
-                raise QueueFull(
-                    f"{self._waiting} images wait for {self._generator.card.name}, {job.left} more "
-                    f"would exceed {self._max_queue_images}; try again later"
-                )
-            self._jobs.append(job)
-            self._waiting += job.left
-            self._changed.notify(min(job.left, len(self._threads)))
+            self._check_room(job)
+            self._queue.add(job)
+            self._wake()
 
-    def _cancel(self, job: _Job) -> None:
-        with self._changed:
-            if job.left:
-                self._waiting -= job.left
-                job.next = job.plan.count
-                self._jobs.remove(job)
-            job.cancelled = True
+    def _check_room(self, job: _Job) -> None:
+        queue, name = self._queue, self._generator.card.name
+        if queue.waiting + job.left > self._max_queue_images:
+            raise self._full(
+                f"{queue.waiting} images wait for {name}, {job.left} more "
+                f"would exceed {self._max_queue_images}"
+            )
+        # Alone it is let in: it would never be, else.
+        if queue.held_bytes and queue.held_bytes + job.held_bytes > self._max_queue_bytes:
+            raise self._full(
+                f"requests for {name} hold {queue.held_bytes:,} bytes, {job.held_bytes:,} more "
+                f"would exceed {self._max_queue_bytes:,}"
+            )
 
-    def _run(self) -> None:
-        while batch := self._take():
+    def _full(self, reason: str) -> QueueFull:
+        soonest_s, latest_s = _RETRY_S
+        wait_s = min(max(self._queue.waiting * self._pace_s, soonest_s), latest_s)
+        return QueueFull(f"{reason}; try again later", wait_s)
+
+    def _read(self, job: _Job, n: int) -> None:
+        with self._lock:
+            self._queue.read(job, n)
+            self._wake()
+
+    def _wake(self) -> None:
+        # The lowest lanes first: lane 0 is the one that others help.
+        for lane in sorted(self._idle)[: self._queue.ready]:
+            self._work[lane].notify()
+
+    def _run(self, lane: int) -> None:
+        while batch := self._take(lane):
+            started_s = time.perf_counter()
+            results: list[tuple[_Job, Results]]
             try:
-                results = self._compute(batch)
+                encoded, times = compute(self._generator, batch, lane)
+                self._observe(times)
+                results = [(job, (images, times)) for job, images in encoded]
             except Exception as error:  # noqa: BLE001  whatever it is, its requests must hear of it
                 results = [(job, error) for job, _ in batch]
+            self._keep_pace(batch, time.perf_counter() - started_s)
             _hand_over(results)
 
-    def _take(self) -> list[tuple[_Job, range]]:
+    def _take(self, lane: int) -> list[tuple[_Job, range]]:
         """Waits for work; returns which images of which jobs to make, or nothing when closed."""
-        with self._changed:
-            self._idle += 1
-            while not self._waiting and not self._closed:
-                self._changed.wait()
-            room = min(self._max_batch, -(-self._waiting // self._idle))
-            self._idle -= 1
-            batch = []
-            while room and self._jobs:
-                job = self._jobs.popleft()
-                n = min(room, job.left, _TURN)
-                batch.append((job, range(job.next, job.next + n)))
-                job.next += n
-                room -= n
-                self._waiting -= n
-                if job.left:
-                    self._jobs.append(job)
-            return batch
+        queue = self._queue
+        with self._lock:
+            self._idle.add(lane)
+            while not self._is_due(queue):
+                if self._closed and not queue.waiting:
+                    break
+                self._work[lane].wait(self._max_queue_delay_s or None if queue.ready else None)
+            room = min(self.max_batch, -(-queue.ready // len(self._idle)))
+            self._idle.remove(lane)
+            return queue.take(room)
 
-    def _compute(self, batch: list[tuple[_Job, range]]) -> Results:
-        taken_s = time.perf_counter()
-        seeds: list[int] = []
-        truncations: list[Truncation | None] = []
-        mixtures: list[Mixture] = []
-        given: list[tuple[int, NDArray[np.float32]]] = []  # latents of requests that bring them
-        for job, indices in batch:
-            plan, part = job.plan, slice(indices.start, indices.stop)
-            if plan.z is not None:
-                given.append((len(seeds), plan.z[part]))
-            seeds += plan.seeds[part]
-            alike = len(plan.truncations) == 1
-            truncations += plan.truncations * len(indices) if alike else plan.truncations[part]
-            mixtures += filter(None, map(plan.mixture, indices))
-        if given:
-            z = latents(seeds, truncations, self._generator.card.latent.dim)
-            for start, rows in given:
-                z[start : start + len(rows)] = rows
-            pixels = self._generator.generate_from(z, truncations, mixtures or None)
-        else:
-            pixels = self._generator.generate(seeds, truncations, mixtures or None)
-        computed_s = time.perf_counter()
-        encoded = []
-        made = iter(pixels)
-        for job, indices in batch:
-            images = list(islice(made, len(indices)))
-            if not job.cancelled:
-                encoded.append((job, _encode(job.plan, indices, images)))
-        times = BatchTimes(
-            images=len(seeds),
-            taken_s=taken_s,
-            queue_s=taken_s - min(job.submitted_s for job, _ in batch),
-            compute_s=computed_s - taken_s,
-            encode_s=time.perf_counter() - computed_s,
-        )
-        self._observe(times)
-        return [(job, (images, times)) for job, images in encoded]
+    def _is_due(self, queue: WorkQueue[Results]) -> bool:
+        if not self._max_queue_delay_s or self._closed or queue.ready >= self.max_batch:
+            return queue.ready > 0
+        oldest_s = queue.oldest_s
+        return oldest_s is not None and time.perf_counter() - oldest_s >= self._max_queue_delay_s
+
+    def _keep_pace(self, batch: list[tuple[_Job, range]], seconds: float) -> None:
+        pace_s = seconds / sum(len(indices) for _, indices in batch) / self.runners
+        with self._lock:
+            self._pace_s += (_PACE if self._pace_s else 1.0) * (pace_s - self._pace_s)
 
 
-def _encode(plan: Plan, indices: range, images: Iterable[NDArray[np.uint8]]) -> list[FinishedImage]:
-    encode, mixture, seeds = plan.encoding.encode, plan.mixture, plan.seeds
-    return [
-        FinishedImage(i, seeds[i], mixture(i), encode(image))
-        for i, image in zip(indices, images, strict=True)
-    ]
-
-
-Results = list[tuple[_Job, tuple[list[FinishedImage], BatchTimes] | Exception]]
-
-
-def _hand_over(results: Results) -> None:
+def _hand_over(results: list[tuple[_Job, Results]]) -> None:
     def put() -> None:
         for job, result in results:
             job.results.put_nowait(result)

@@ -49,21 +49,85 @@ class ServeConfig(BaseSettings):
         "auto", description="auto: CUDA where it works, else CPU. cuda: fail without it."
     )
     max_count: int = Field(4096, ge=1, le=65536, description="Most images that a request may ask.")
-    max_batch: int = Field(48, ge=1, le=4096, description="Most images computed at once.")
+    max_batch: int = Field(256, ge=1, le=4096, description="Most images computed at once.")
+    max_batch_ms: float = Field(
+        10.0,
+        gt=0,
+        le=60_000,
+        description="Milliseconds that computing a batch may take, as measured when the model is "
+        "loaded: fewer images are computed at once where that many take longer.",
+    )
     max_queue_images: int = Field(
         16384, ge=1, description="Most images waiting, per model; more are refused."
+    )
+    max_queue_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=16 * 1024 * 1024,
+        description="Most memory of requests that have not been answered, per model, finished "
+        "images included; more are refused.",
+    )
+    max_queue_delay_ms: float = Field(
+        0.0,
+        ge=0,
+        le=10_000,
+        description="Milliseconds that an image may wait for a batch to fill up; 0: a free runner "
+        "takes what there is.",
+    )
+    gpus: str = Field(
+        "0",
+        pattern=r"^\d+(,\d+)*$",
+        description="CUDA devices by number, separated by commas; all work on each model.",
     )
     runners: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
         le=256,
-        description="Threads that compute, per model; as many as CPUs unless given.",
+        description="Batches computed at once on the CPU, per model; as many as CPUs unless given.",
+    )
+    watch: bool = Field(
+        False, description="Follow the zoo folder: models that come, change and go."
+    )
+    watch_interval_s: float = Field(
+        2.0,
+        ge=0.01,
+        le=3600,
+        description="Seconds between two looks at the zoo folder; a change counts at the second "
+        "look that sees it.",
+    )
+    max_loaded_models: int = Field(
+        0,
+        ge=0,
+        le=10**6,
+        description="Most models in memory; the one used least recently leaves, and comes back "
+        "when it is asked for; 0: all stay.",
+    )
+    max_model_bytes: int = Field(
+        0,
+        ge=0,
+        le=2**62,
+        description="Most bytes of ONNX files in memory, as they lie in the zoo; likewise.",
+    )
+    shutdown_delay_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM in which health says NOT_SERVING and all is served, so "
+        "that load balancers turn away first.",
     )
     grace_s: float = Field(
-        30.0, ge=0, le=3600, description="Seconds to finish running requests after SIGTERM."
+        30.0,
+        ge=0,
+        le=3600,
+        description="Seconds to finish running requests after SIGTERM, and after that delay.",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else JSON lines."
+    )
+
+    traces: Literal["off", "otlp"] = Field(
+        "off",
+        description="off, or otlp: a trace of each call, to the collector that "
+        "OTEL_EXPORTER_OTLP_ENDPOINT names; needs the extra otel.",
     )
 
     tls_cert: SecretFile = Field(
@@ -75,6 +139,12 @@ class ServeConfig(BaseSettings):
     )
     api_keys: SecretFile = Field(
         None, description="Callers must send a key of this file: lines of NAME KEY."
+    )
+    admin: bool = Field(
+        False, description="Offer the admin service: load, reload and unload models."
+    )
+    admin_keys: SecretFile = Field(
+        None, description="Who calls the admin service must send a key of this file instead."
     )
     max_in_flight_per_key: int = Field(
         0, ge=0, description="Most requests running at once for one API key; 0: any number."
@@ -107,12 +177,17 @@ class ServeConfig(BaseSettings):
 
     @model_validator(mode="after")
     def _needs(self) -> Self:
-        for name, needed in _NEEDS.items():
-            if getattr(self, name) and getattr(self, needed) is None:
+        for name, needed in _NEEDS:
+            if getattr(self, name) and not getattr(self, needed):
                 raise PydanticCustomError(
                     "needs", "{name} needs {needed} beside it", {"name": name, "needed": needed}
                 )
         return self
+
+    @property
+    def gpu_numbers(self) -> tuple[int, ...]:
+        """`gpus`, each once."""
+        return tuple(dict.fromkeys(map(int, self.gpus.split(","))))
 
     @property
     def largest_count(self) -> int:
@@ -120,12 +195,15 @@ class ServeConfig(BaseSettings):
         return min(self.max_count, self.max_queue_images)
 
 
-_NEEDS: Final = {
-    "tls_cert": "tls_key",
-    "tls_key": "tls_cert",
-    "tls_client_ca": "tls_cert",
-    "max_in_flight_per_key": "api_keys",
-}
+_NEEDS: Final = (
+    ("tls_cert", "tls_key"),
+    ("tls_key", "tls_cert"),
+    ("tls_client_ca", "tls_cert"),
+    ("max_in_flight_per_key", "api_keys"),
+    ("admin", "api_keys"),
+    ("admin", "admin_keys"),
+    ("admin_keys", "admin"),
+)
 
 
 def misspelt_settings() -> dict[str, str]:

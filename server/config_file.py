@@ -68,7 +68,8 @@ def _read(file: Path) -> dict[str, Any]:
             (nearest,) = difflib.get_close_matches(key.replace("-", "_"), known, 1, cutoff=0)
             raise ConfigError(f"{file}: {shown(key)} is not a setting; the nearest is {nearest}")
     for name, value in values.items():
-        if isinstance(value, bool):  # Python takes true for the number 1
+        # Python takes true for the number 1
+        if isinstance(value, bool) and ServeConfig.model_fields[name].annotation is not bool:
             raise ConfigError(f"{file}: {name}: {str(value).lower()} is not allowed")
         if isinstance(value, str) and value and _is_path(name):
             values[name] = file.absolute().parent / value
@@ -81,6 +82,8 @@ def _is_path(name: str) -> bool:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return repr(value).lower()
     if isinstance(value, int | float):
         return repr(value)
     text = str(value.absolute() if isinstance(value, Path) else value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from server import errors
-from server.telemetry import Telemetry
+from server.telemetry.calls import Call
+from server.telemetry.telemetry import Telemetry
 from zoo.errors import GanagerieError, InvalidRequest, ModelNotFound
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -27,6 +28,7 @@ _STATUS: dict[type[GanagerieError], grpc.StatusCode] = {
     errors.ModelUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotReady: grpc.StatusCode.UNAVAILABLE,
 }
 Parser = Callable[[bytes], Any]
@@ -36,10 +38,15 @@ _log = structlog.get_logger()
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
-    """Wraps the handlers of our services; health checks and reflection pass untouched."""
+    """Wraps the handlers of our services.
+
+    Of health checks and reflection only the parsing: their errors are their own, and not counted.
+    """
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        for kind in _STATUS:
+            telemetry.metrics.expect_rejections(map(_reason, _leaves(kind)))
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -50,48 +57,92 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         """Replaces a handler by one that turns errors into status codes."""
         path: str = handler_call_details.method
         if path not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            if handler is None or not path.startswith(_OURS):
-                return handler
-            self._wrapped[path] = self._wrap(path.rsplit("/", 1)[-1], handler)
+            handler: Handler | None = await continuation(handler_call_details)
+            if handler is None:
+                return handler  # type: ignore[return-value]  # None is UNIMPLEMENTED
+            ours = path.startswith(_OURS)
+            self._wrapped[path] = self._wrap(path, handler) if ours else _wrap_parsing(handler)
         return self._wrapped[path]
 
-    def _wrap(self, method: str, handler: Any) -> Handler:
+    def _wrap(self, path: str, handler: Any) -> Handler:
         # The message is parsed by us, so that bytes that are none get an answer as clear as others.
-        parse, serialize = handler.request_deserializer, handler.response_serializer
+        parse = handler.request_deserializer
+        serialize = self._counted(path, handler.response_serializer)
         if handler.response_streaming:
-            streaming = self._streaming(method, handler.unary_stream, parse)
+            streaming = self._streaming(path, handler.unary_stream, parse)
             return grpc.unary_stream_rpc_method_handler(streaming, None, serialize)
-        unary = self._unary(method, handler.unary_unary, parse)
+        unary = self._unary(path, handler.unary_unary, parse)
         return grpc.unary_unary_rpc_method_handler(unary, None, serialize)
 
+    def _counted(self, path: str, serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+        count = self._telemetry.metrics.method(path).reply_bytes.inc
+
+        def counted(message: Any) -> bytes:
+            data = serialize(message)
+            count(len(data))
+            return data
+
+        return counted
+
     def _unary(
-        self, method: str, behaviour: Callable[..., Awaitable[Any]], parse: Parser
+        self, path: str, behaviour: Callable[..., Awaitable[Any]], parse: Parser
     ) -> Callable[..., Any]:
         async def call(request: bytes, context: Any) -> Any:
-            with Call(self._telemetry, method) as call:
+            with self._telemetry.call(path, context) as call:
                 try:
                     return await behaviour(_parsed(request, parse), context)
                 except Exception as error:  # noqa: BLE001  the last door before the client
-                    await call.abort(context, error)
+                    await abort(call, context, error)
 
         return call
 
     def _streaming(
         self,
-        method: str,
+        path: str,
         behaviour: Callable[..., AsyncIterator[Any]],
         parse: Callable[[bytes], Any],
     ) -> Callable[..., Any]:
         async def call(request: bytes, context: Any) -> AsyncIterator[Any]:
-            with Call(self._telemetry, method) as call:
+            with self._telemetry.call(path, context) as call:
                 try:
                     async for message in behaviour(_parsed(request, parse), context):
                         yield message
                 except Exception as error:  # noqa: BLE001  the last door before the client
-                    await call.abort(context, error)
+                    await abort(call, context, error)
 
         return call
+
+
+def _wrap_parsing(handler: Any) -> Handler:
+    # gRPC would answer bytes that are no message with UNKNOWN in Python's words, and log a
+    # traceback; a call without any message it would never answer. Anybody may send both.
+    parse, serialize = handler.request_deserializer, handler.response_serializer
+
+    async def answers(requests: AsyncIterator[bytes], context: Any) -> Any:
+        messages = (_parsed(request, parse) async for request in requests)
+        if handler.request_streaming:
+            return handler.stream_stream(messages, context)
+        message = await anext(messages, None)
+        if message is None:
+            raise InvalidRequest("request", "there is none; this method takes one message")
+        if handler.response_streaming:
+            return handler.unary_stream(message, context)
+        return _only(await handler.unary_unary(message, context))
+
+    async def call(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        try:
+            async with aclosing(await answers(requests, context)) as found:
+                async for answer in found:
+                    yield answer
+        except InvalidRequest as error:
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, str(error), _details(code, error))
+
+    return grpc.stream_stream_rpc_method_handler(call, None, serialize)
+
+
+async def _only(answer: Any) -> AsyncGenerator[Any]:
+    yield answer
 
 
 def _parsed(request: bytes, parse: Parser) -> Any:
@@ -103,33 +154,29 @@ def _parsed(request: bytes, parse: Parser) -> Any:
         ) from error
 
 
-class Call:
-    """One call's time and outcome, told to the telemetry however it ends."""
+async def abort(call: Call, context: Any, error: Exception) -> NoReturn:
+    """Ends a call with the status that `error` stands for."""
+    known = (code for kind, code in _STATUS.items() if isinstance(error, kind))
+    code = next(known, grpc.StatusCode.INTERNAL)
+    if code is grpc.StatusCode.INTERNAL:
+        call.fail(code.name, None)
+        _log.error("internal error", **call.labels, exc_info=error)
+        await context.abort(code, "internal error")
+    call.fail(code.name, _reason(type(error)))
+    await context.abort(code, str(error), _details(code, error))
+    raise AssertionError("abort returned")
 
-    def __init__(self, telemetry: Telemetry, method: str) -> None:
-        self._telemetry = telemetry
-        self._method = method
-        self._code = grpc.StatusCode.OK
 
-    def __enter__(self) -> Call:
-        self._started_s = time.perf_counter()
-        return self
+def _reason(kind: type[Exception]) -> str:
+    """What metrics call an error: `QueueFull` is `queue_full`."""
+    return re.sub(r"\B(?=[A-Z])", "_", kind.__name__).lower()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
-            self._code = grpc.StatusCode.CANCELLED  # by the caller, its deadline, or the shutdown
-        seconds = time.perf_counter() - self._started_s
-        self._telemetry.request(self._method, self._code.name, seconds)
 
-    async def abort(self, context: Any, error: Exception) -> NoReturn:
-        """Ends the call with the status that `error` stands for."""
-        known = (code for kind, code in _STATUS.items() if isinstance(error, kind))
-        self._code = next(known, grpc.StatusCode.INTERNAL)
-        if self._code is grpc.StatusCode.INTERNAL:
-            _log.error("internal error", method=self._method, exc_info=error)
-            await context.abort(self._code, "internal error")
-        await context.abort(self._code, str(error), _details(self._code, error))
-        raise AssertionError("abort returned")
+def _leaves(kind: type[Exception]) -> Iterator[type[Exception]]:
+    if not kind.__subclasses__():
+        yield kind
+    for below in kind.__subclasses__():
+        yield from _leaves(below)
 
 
 def _details(code: grpc.StatusCode, error: Exception) -> tuple[tuple[str, bytes], ...]:

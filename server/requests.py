@@ -10,6 +10,7 @@ import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,18 @@ from zoo.generator import Mixture
 from zoo.latents import MAX_SEED, Truncation, TruncationMode, prior_class
 
 MAX_SCALE = 1.0
+_PAIR_BYTES = 112  # a class and its weight in a mixture, as Python objects
 _DRAWN_SEED_BITS = 48  # exact in every language's numbers, and rarely the same twice
+
+
+class Priority(Enum):
+    """Whose images are made first."""
+
+    NORMAL = "normal"
+    """In turns with all others of this priority."""
+
+    BULK = "bulk"
+    """What NORMAL requests leave of a batch; nothing while those fill whole batches."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class GenerationRequest:
     seed: int | None = None
     format: ImageFormat = ImageFormat.PNG
     quality: int | None = None
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +86,15 @@ class Plan:
     n_classes: int
     encoding: Encoding
     z: NDArray[np.float32] | None = None
+    priority: Priority = Priority.NORMAL
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory the arrays and mixtures take; the rest is small."""
+        z_bytes = 0 if self.z is None else self.z.nbytes
+        if isinstance(self.mixtures, tuple):
+            return z_bytes + sum(map(len, self.mixtures)) * _PAIR_BYTES
+        return z_bytes + 4 * self.n_classes * len(self.mixtures)
 
     @property
     def count(self) -> int:
@@ -121,6 +143,7 @@ def plan(request: GenerationRequest, card: Card, max_count: int) -> Plan:
         mixtures=_mixtures(request, card),
         n_classes=len(card.class_names),
         encoding=check_encoding(request.format, request.quality),
+        priority=request.priority,
     )
 
 

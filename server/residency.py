@@ -1,139 +1,282 @@
-"""Which models are in memory, ready to run."""
+"""Which models are in memory, who may use them, and when they leave.
+
+                   a start with room, a load, a request
+      COLD ──────────────────────────────────────────────> LOADED ──── unload ───> UNLOADED
+        ^──── its place is wanted, its requests are done ─────┘ ^─────── load ─────────┘
+
+A load that fails makes a model FAILED, or leaves it LOADED as it was.
+
+Everything here happens on one event loop, one change at a time; only a load itself is in a thread.
+A request takes a `Resident` from `resolve` and is its user within `tally.request()`; nothing is
+awaited between the two. So from the moment that a resident has to go it gets no new requests, and
+it goes when those it has are finished.
+"""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import contextlib
+import itertools
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from server.batching import Batcher, BatchTimes
+import structlog
+
 from server.config import ServeConfig
-from server.errors import ModelUnavailable, NotReady
-from server.tally import Tally
-from zoo.card import Card, parse_reference
-from zoo.catalog import Catalog, not_found
-from zoo.errors import GanagerieError
-from zoo.generator import Generator, load_generator
-from zoo.runtime import CPU
+from server.errors import ModelUnavailable, NoRoom
+from server.loading import Loader, Resident, artifact_bytes, reason, without_folder
+from server.roster import Model, Roster, State
+from server.turns import Turns
+from zoo.catalog import Catalog, Entry
+from zoo.errors import ArtifactError, ModelNotFound, ZooError, shown
 
+ROOM_S: Final = 10.0  # how long a load waits for the requests of a model whose place it takes
 
-@dataclass(frozen=True)
-class Resident:
-    """A loaded model, its batcher, and what it has done so far."""
-
-    card: Card
-    generator: Generator
-    batcher: Batcher
-    tally: Tally
+_log = structlog.get_logger()
 
 
 class Residency:
-    """The models that a server answers for.
+    """The memory of a server.
 
     Attributes:
-        models: loaded, by reference, in the catalog's order: by name, newest version first.
-        failed: models that could not be loaded, with the reason; the others are not affected.
-        ready: whether `load` has finished.
+        roster: all models, in memory or not.
+        on_load: told of each attempt to load a model: reference, seconds, and whether it worked.
     """
 
-    def __init__(self, config: ServeConfig, observe: Callable[[Card, BatchTimes], None]) -> None:
-        self.models: dict[str, Resident] = {}
-        self.failed: dict[str, str] = {}
-        self.ready = False
-        self._references: list[str] = []  # loaded or failed, in the catalog's order
+    def __init__(self, config: ServeConfig, loader: Loader) -> None:
+        self.roster = Roster()
+        self.on_load: Callable[[str, float, bool], None] = lambda *_: None
         self._config = config
-        self._observe = observe
+        self._loader = loader
+        self._turns = Turns()
+        self._leaving: dict[Resident, asyncio.Task[None]] = {}
+        self._uses = itertools.count(1)
 
-    def load(self, catalog: Catalog) -> None:
-        """Loads every model and makes one image with each, so that the first request is no slower.
-
-        Blocks; meant for a thread. A model that fails goes to `failed`.
-        """
+    async def start(self, catalog: Catalog) -> None:
+        """Loads the models that there is room for, in order; a broken one stops no other."""
         for entry in catalog.entries:
-            reference = entry.card.reference
-            self._references.append(reference)
-            try:
-                generator = load_generator(entry, self._config.device)
-                mixture = [((0, 1.0),)] if entry.card.classes else None
-                generator.generate([0], [None], mixture)
-            except Exception as error:  # noqa: BLE001  one broken model must not stop the others
-                reason = str(error) if isinstance(error, GanagerieError) else repr(error)
-                self._fail(reference, entry.folder, reason)
-            else:
-                self.models[reference] = self._settle(entry.card, generator)
-        for folder, reason in catalog.broken.items():
-            self._references.append(folder.name)
-            self._fail(folder.name, folder, reason)
-        self.ready = True
+            model = self.roster.add(Model(entry.card.reference, entry.folder, entry.card))
+            size = artifact_bytes(entry)
+            if self._has_room(model, size) or not self._could_fit(size):
+                await self.enter(entry)
+        for folder, why in catalog.broken.items():
+            self.fail(folder, why)
+        await self._loader.give_back_memory()
+        self.roster.ready = True
 
-    def _fail(self, reference: str, folder: Path, reason: str) -> None:
-        # Clients read the reason: where the zoo lies on this machine is none of their business.
-        self.failed[reference] = reason.replace(f"{folder}{os.sep}", "").replace(str(folder), "it")
+    async def resolve(self, reference: str) -> Resident:
+        """The model called `name` (its newest version) or `name@version`, in memory.
 
-    def resolve(self, reference: str) -> Resident:
-        """The loaded model called `name` (its newest version) or `name@version`.
+        Waits for one that is not, together with all others who do.
 
         Raises:
             ModelNotFound: lists what there is.
-            ModelUnavailable: it is in the zoo but could not be loaded.
-            NotReady: models are still being loaded.
+            ModelUnavailable: it could not be loaded, or was unloaded.
+            NoRoom: no other model could leave in its favour.
+            NotReady: the server is starting or stopping.
         """
-        self._require_ready()
-        for known in self._references:
-            if reference not in {known, parse_reference(known)[0]}:
-                continue
-            if known in self.failed:
-                raise ModelUnavailable(
-                    f"{known} is in the zoo but could not be loaded: {self.failed[known]}"
-                )
-            return self.models[known]
-        raise not_found(reference, list(self.models))
+        while True:
+            model = self.roster.find(reference)
+            if model.resident and not model.leaving:
+                model.used = next(self._uses)
+                return model.resident
+            if model.arrival is None or model.arrival.done():
+                model.arrival = self._turns.begin(partial(self._warm, model))
+            model.waiting += 1
+            try:
+                await asyncio.shield(model.arrival)
+            finally:
+                model.waiting -= 1
 
-    def cards(self) -> list[Card]:
-        """Cards of all loaded models.
+    async def load(self, reference: str) -> Model:
+        """Loads what the zoo folder now calls `name` or `name@version`, also in place of itself.
+
+        What was loaded before answers until then. The load is finished even if nobody waits.
 
         Raises:
-            NotReady: models are still being loaded.
+            ModelNotFound: the folder has no such model; lists what there is.
+            ModelUnavailable: it could not be loaded; what was loaded before goes on.
+            NoRoom: no other model could leave in its favour.
+            NotReady: the server is starting or stopping.
         """
-        self._require_ready()
-        return [resident.card for resident in self.models.values()]
+        self.roster.require_ready()
+        return await self._turns.make(partial(self._load, reference))
 
-    def index(self) -> dict[str, str | None]:
-        """All models by reference, in the catalog's order; those that failed with the reason.
+    async def enter(self, entry: Entry) -> None:
+        """As `load`, for a model as it has just been found; tells a failure to the log only."""
+        with contextlib.suppress(ModelUnavailable, NoRoom):
+            await self._turns.make(partial(self._enter, entry))
+
+    async def unload(self, reference: str) -> Model:
+        """Takes a model out until it is loaded again; requests that it has are finished.
 
         Raises:
-            NotReady: models are still being loaded.
+            ModelNotFound: lists what there is.
+            NotReady: the server is starting or stopping.
         """
-        self._require_ready()
-        return {reference: self.failed.get(reference) for reference in self._references}
+        model = self.roster.called(reference)
+        await self._turns.make(partial(self._unload, model))
+        return model
+
+    async def forget(self, model: Model) -> None:
+        """As `unload`, for a model that has left the zoo."""
+        await self._turns.make(partial(self._unload, model, forget=True))
+
+    def fail(self, folder: Path, why: str) -> None:
+        """A card that cannot be used: what was loaded from that folder goes on."""
+        found = [model for model in self.roster if model.folder == folder]
+        for model in found or [Model(folder.name, folder, offered=False)]:
+            self._failed(model, without_folder(why, folder))
 
     def loaded(self) -> list[Resident]:
-        """What has been loaded so far; safe while `load` runs in another thread."""
-        return list(self.models.values())
+        """What is in memory for requests that come."""
+        return [model.resident for model in self.roster if model.resident]
 
-    def close(self) -> None:
-        """Lets every batcher finish."""
-        for resident in self.models.values():
-            resident.batcher.close()
+    async def close(self) -> None:
+        """Lets every batcher finish; loads that wait are given up."""
+        await self._turns.close()
+        for task in self._leaving.values():
+            task.cancel()
+        for resident in [*self.loaded(), *self._leaving]:
+            await asyncio.to_thread(resident.batcher.close)
+        self._loader.close()
 
-    def _require_ready(self) -> None:
-        if not self.ready:
-            raise NotReady("the server is starting: models are being loaded")
+    async def _warm(self, model: Model) -> None:
+        if model.state is not State.COLD:
+            return  # it came, or was taken out, while this waited
+        try:
+            await self._load(model.reference)
+        except ModelNotFound as error:
+            raise self._failed(model, "it is no longer in the zoo folder") from error
 
-    def _settle(self, card: Card, generator: Generator) -> Resident:
-        config, tally = self._config, Tally()
+    async def _load(self, reference: str) -> Model:
+        zoo = self._config.zoo
+        try:
+            entry = (await asyncio.to_thread(Catalog.open, zoo)).resolve(reference)
+        except ZooError as error:
+            why = without_folder(str(error), zoo)
+            if model := self.roster.get(reference):
+                raise self._failed(model, why) from error
+            raise ModelUnavailable(f"{shown(reference)} could not be loaded: {why}") from error
+        return await self._enter(entry)
 
-        def observe(times: BatchTimes) -> None:
-            tally.batch(times)
-            self._observe(card, times)
-
-        batcher = Batcher(
-            generator,
-            # One stream of batches keeps a GPU busy; a CPU wants one a core.
-            runners=config.runners if generator.provider == CPU else 1,
-            max_batch=config.max_batch,
-            max_queue_images=config.max_queue_images,
-            observe=observe,
+    async def _enter(self, entry: Entry) -> Model:
+        card, folder = entry.card, entry.folder
+        model = self.roster.get(card.reference) or Model(
+            card.reference, folder, card, offered=False
         )
-        return Resident(card, generator, batcher, tally)
+        started_s, size = time.perf_counter(), artifact_bytes(entry)
+        try:
+            await self._make_room(model, size)
+            resident = await self._loader.load(entry)
+        except NoRoom as error:
+            _log.warning("model not loaded", model=model.reference, reason=str(error))
+            raise
+        except Exception as error:
+            seconds = time.perf_counter() - started_s
+            raise self._failed(model, reason(error, entry), seconds) from error
+        old, model.resident = model.resident, resident
+        model.card, model.folder, model.size = card, folder, size
+        model.state, model.offered, model.reason = State.LOADED, True, ""
+        model.used = next(self._uses)
+        self.roster.add(model)
+        seconds = time.perf_counter() - started_s
+        self.on_load(model.reference, seconds, True)
+        if self.roster.ready:
+            _log.info("model loaded", model=model.reference, seconds=round(seconds, 3))
+        if old:
+            self._retire(old)
+        return model
+
+    def _failed(self, model: Model, why: str, seconds: float = 0.0) -> ModelUnavailable:
+        """Takes note of a load that failed, and tells of it; returns the error for who asked."""
+        self.on_load(model.reference, seconds, False)
+        model.reason = why
+        self.roster.add(model)
+        text = f"{model.reference} could not be loaded: {why}"
+        if model.resident:
+            event, text = "model not reloaded", f"{text}; the one loaded before goes on"
+        else:
+            event, model.state = "model unavailable", State.FAILED
+        _log.error(event, model=model.reference, reason=why)
+        return ModelUnavailable(text)
+
+    async def _unload(self, model: Model, *, forget: bool = False) -> None:
+        if self.roster.get(model.reference) is not model:
+            return
+        old, model.resident = model.resident, None
+        model.state, model.offered, model.reason = State.UNLOADED, False, ""
+        if forget:
+            self.roster.remove(model)
+        else:
+            self.roster.add(model)
+        _log.info("model removed" if forget else "model unloaded", model=model.reference)
+        if old:
+            self._retire(old)
+
+    def _retire(self, resident: Resident) -> None:
+        async def leave(resident: Resident) -> None:
+            await resident.tally.idle()
+            await asyncio.to_thread(resident.batcher.close)
+            del self._leaving[resident], resident
+            await self._loader.give_back_memory()
+
+        task = asyncio.create_task(leave(resident))
+        self._leaving[resident] = task
+
+    def _could_fit(self, size: int) -> bool:
+        return not self._config.max_model_bytes or size <= self._config.max_model_bytes
+
+    def _has_room(self, model: Model, size: int) -> bool:
+        """Whether the limits allow a model of that size beside the others in memory."""
+        config = self._config
+        sizes = [size, *(m.size for m in self.roster if m.resident and m is not model)]
+        few = not config.max_loaded_models or len(sizes) <= config.max_loaded_models
+        return few and self._could_fit(sum(sizes))
+
+    async def _make_room(self, coming: Model, size: int) -> None:
+        if not self._could_fit(size):
+            raise ArtifactError(
+                f"its file has {size:,} bytes, max_model_bytes allows "
+                f"{self._config.max_model_bytes:,}; raise it"
+            )
+        while not self._has_room(coming, size):
+            # What could not be loaded anew would not come back: it stays.
+            others = [m for m in self.roster if m.resident and m is not coming and not m.reason]
+            if not others:
+                raise NoRoom(
+                    f"no room for {coming.reference}: what is in memory has to stay, "
+                    "as it cannot be loaded anew"
+                )
+            await self._evict(min(others, key=_priority), coming)
+
+    async def _evict(self, model: Model, coming: Model) -> None:
+        """Takes the resident of a model out of memory, once its requests are finished."""
+        while model.waiting and model.arrival and model.arrival.done():
+            await asyncio.sleep(0)  # those whom its load has just woken come first
+        resident = model.resident
+        assert resident is not None  # noqa: S101  that is why it was chosen
+        model.leaving = True
+        try:
+            async with asyncio.timeout(ROOM_S):
+                await resident.tally.idle()
+        except TimeoutError as error:
+            raise NoRoom(
+                f"{coming.reference} is not in memory, and requests are running on all models that "
+                "are; try again later"
+            ) from error
+        finally:
+            model.leaving = False
+        model.resident, model.state = None, State.COLD
+        _log.info("model left memory", model=model.reference, in_favour_of=coming.reference)
+        await asyncio.to_thread(resident.batcher.close)
+        del resident
+        await self._loader.give_back_memory()
+
+
+def _priority(model: Model) -> tuple[bool, int]:
+    """Who leaves first: who is idle, then who was used least recently."""
+    return bool(model.resident and model.resident.tally.running), model.used

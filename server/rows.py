@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from server.encoding import ImageFormat, check_encoding
 from server.requests import (
     Plan,
+    Priority,
     checked_index,
     checked_truncation,
     consecutive_seeds,
@@ -41,6 +42,7 @@ class Rows:
         z: float32 [N, z_dim]; instead of `seed`.
         format: of the images.
         quality: of the images.
+        priority: of the request.
     """
 
     count: int
@@ -52,6 +54,7 @@ class Rows:
     z: NDArray[np.float32] | None = None
     format: ImageFormat = ImageFormat.RAW
     quality: int | None = None
+    priority: Priority = Priority.NORMAL
 
 
 def plan_rows(rows: Rows, card: Card) -> Plan:
@@ -67,6 +70,7 @@ def plan_rows(rows: Rows, card: Card) -> Plan:
         n_classes=len(card.class_names),
         encoding=check_encoding(rows.format, rows.quality),
         z=_latents(rows, card),
+        priority=rows.priority,
     )
 
 

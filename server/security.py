@@ -12,7 +12,7 @@ import structlog
 from server.access import AccessInterceptor
 from server.api_keys import ApiKeys
 from server.config import ServeConfig
-from server.telemetry import Telemetry
+from server.telemetry.telemetry import Telemetry
 from server.tls import Tls, TlsFiles
 
 _log = structlog.get_logger()
@@ -28,16 +28,18 @@ class Security:
     def __init__(self, config: ServeConfig, telemetry: Telemetry) -> None:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
-        self._tls = self._keys = None
+        self._tls = self._keys = self._admin_keys = None
         if config.tls_cert and config.tls_key:
             self._tls = Tls(TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca))
         if config.api_keys:
             self._keys = ApiKeys(config.api_keys)
-        self.interceptors: list[Any] = (
-            [AccessInterceptor(self._keys, config.max_in_flight_per_key, telemetry)]
-            if self._keys
-            else []
-        )
+        if config.admin_keys:
+            self._admin_keys = ApiKeys(config.admin_keys)
+        self.interceptors: list[Any] = []
+        if self._keys:
+            limit = config.max_in_flight_per_key
+            access = AccessInterceptor(self._keys, self._admin_keys, limit, telemetry)
+            self.interceptors.append(access)
 
     def add_port(self, server: grpc.aio.Server, address: str) -> int:
         """Listens, with TLS if there is any; returns the port."""
@@ -47,7 +49,7 @@ class Security:
 
     def watch(self) -> None:
         """From now on, changed files are read again."""
-        for part in (self._tls, self._keys):
+        for part in (self._tls, self._keys, self._admin_keys):
             if part:
                 self._tasks.append(asyncio.create_task(part.files.watch()))
 

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
+from server.loading import Resident
 from server.requests import Plan, plan
-from server.residency import Residency, Resident
+from server.residency import Residency
+from server.telemetry.calls import observer
 from server.translation import from_message, summary, to_message
 from zoo.card import Card
 from zoo.errors import InvalidRequest
@@ -27,11 +29,12 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         """All images in one answer."""
-        resident, planned = self._plan(request)
+        resident, planned = await self._plan(request)
         _check_reply_size(planned.count, resident.card)
         messages: list[pb.GeneratedImage | None] = [None] * planned.count
+        observe = observer(resident.card, planned.count)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned)) as batches:
+            async with aclosing(resident.batcher.images(planned, observe)) as batches:
                 async for batch in batches:
                     for image in batch:
                         messages[image.index] = to_message(image, planned, resident.card)
@@ -46,15 +49,17 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
         self, request: pb.GenerateRequest, context: Any
     ) -> AsyncIterator[pb.GeneratedImage]:
         """One message per image, in order of completion."""
-        resident, planned = self._plan(request)
+        resident, planned = await self._plan(request)
+        observe = observer(resident.card, planned.count)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned)) as batches:
+            parts = resident.batcher.images(planned, observe, streamed=True)
+            async with aclosing(parts) as batches:
                 async for batch in batches:
                     for image in batch:
                         yield to_message(image, planned, resident.card)
 
-    def _plan(self, request: pb.GenerateRequest) -> tuple[Resident, Plan]:
-        resident = self._residency.resolve(request.model)
+    async def _plan(self, request: pb.GenerateRequest) -> tuple[Resident, Plan]:
+        resident = await self._residency.resolve(request.model)
         return resident, plan(from_message(request), resident.card, self._max_count)
 
 
@@ -68,11 +73,11 @@ class ZooService(pb_grpc.ZooServicer):
         self, request: pb.ListModelsRequest, context: Any
     ) -> pb.ListModelsResponse:
         """Every model that is being served."""
-        return pb.ListModelsResponse(models=map(summary, self._residency.cards()))
+        return pb.ListModelsResponse(models=map(summary, self._residency.roster.cards()))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:
         """One model, with its card and class names."""
-        card = self._residency.resolve(request.model).card
+        card = self._residency.roster.card(request.model)
         return pb.GetModelResponse(
             summary=summary(card),
             class_names=card.class_names,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import defaultdict
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from server.batching import BatchTimes
+from server.batch import BatchTimes
 
 
 @dataclass
@@ -41,9 +42,12 @@ class Tally:
         succeeded: requests that got all their images.
         failed: requests that were refused by a full queue, cancelled, or failed.
         last_batch_s: when the last batch ended, in seconds since 1970; 0: there was none.
+        running: requests that are being answered now.
     """
 
     def __init__(self) -> None:
+        self.running = 0
+        self._awaited: asyncio.Event | None = None
         self.succeeded = Sum()
         self.failed = Sum()
         self.last_batch_s = 0.0
@@ -55,11 +59,22 @@ class Tally:
         """Counts what happens inside as one request; of one event loop."""
         started_s = time.perf_counter()
         ended = self.failed
+        self.running += 1
         try:
             yield
             ended = self.succeeded
         finally:
             ended.add(time.perf_counter() - started_s)
+            self.running -= 1
+            if not self.running and self._awaited:
+                self._awaited.set()
+
+    async def idle(self) -> None:
+        """Returns once no request is running."""
+        while self.running:
+            if self._awaited is None or self._awaited.is_set():
+                self._awaited = asyncio.Event()
+            await self._awaited.wait()
 
     def batch(self, times: BatchTimes) -> None:
         """Counts one computed batch; thread-safe."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from protos.v1 import ganagerie_pb2 as pb
 from server.encoding import ImageFormat
-from server.requests import ClassChoice, Condition, FinishedImage, GenerationRequest, Plan
+from server.requests import (
+    ClassChoice,
+    Condition,
+    FinishedImage,
+    GenerationRequest,
+    Plan,
+    Priority,
+)
 from zoo.card import Card
 from zoo.errors import InvalidRequest
 from zoo.latents import TruncationMode
@@ -20,6 +27,11 @@ _MODES: dict[int, TruncationMode | None] = {
     pb.TRUNCATION_MODE_UNSPECIFIED: None,
     pb.TRUNCATION_MODE_THRESHOLD: TruncationMode.THRESHOLD,
     pb.TRUNCATION_MODE_SCALE: TruncationMode.SCALE,
+}
+_PRIORITIES: dict[int, Priority] = {
+    pb.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    pb.PRIORITY_NORMAL: Priority.NORMAL,
+    pb.PRIORITY_BULK: Priority.BULK,
 }
 _FORMAT_NUMBERS = {_FORMATS[number]: number for number in _FORMATS if number}
 _MODE_NUMBERS = {mode: number for number, mode in _MODES.items()}
@@ -39,6 +51,9 @@ def from_message(request: pb.GenerateRequest) -> GenerationRequest:
         raise InvalidRequest(
             "truncation_mode", f"{request.truncation_mode} is unknown; allowed: {known}"
         )
+    if request.priority not in _PRIORITIES:
+        known = ", ".join(f"{p.name} ({n})" for n, p in _PRIORITIES.items() if n)
+        raise InvalidRequest("priority", f"{request.priority} is unknown; allowed: {known}")
     return GenerationRequest(
         model=request.model,
         count=request.count if request.HasField("count") else 1,
@@ -48,6 +63,7 @@ def from_message(request: pb.GenerateRequest) -> GenerationRequest:
         seed=request.seed if request.HasField("seed") else None,
         format=_FORMATS[request.format],
         quality=request.quality if request.HasField("quality") else None,
+        priority=_PRIORITIES[request.priority],
     )
 
 

@@ -20,11 +20,12 @@ from server.config import ServeConfig
 
 @dataclass(frozen=True)
 class Running:
-    """Where a server listens: `HOST:PORT` each; `app` is None for a process."""
+    """Where a server listens: `HOST:PORT` each; `app` and `loop` are None for a process."""
 
     grpc: str
     http: str
     app: App | None = None
+    loop: asyncio.AbstractEventLoop | None = None
     process: subprocess.Popen[str] | None = None
 
 
@@ -38,7 +39,7 @@ def server_in_thread(zoo: Path, **settings: Any) -> Iterator[Running]:
     try:
         app = asyncio.run_coroutine_threadsafe(_start(config), loop).result(30)
         try:
-            yield Running(app.grpc_address, app.http_address, app=app)
+            yield Running(app.grpc_address, app.http_address, app=app, loop=loop)
         finally:
             asyncio.run_coroutine_threadsafe(app.drain(), loop).result(60)
     finally:
@@ -54,9 +55,14 @@ async def _start(config: ServeConfig) -> App:
 
 
 @contextmanager
-def server_process(zoo: Path | None = None, *arguments: str) -> Iterator[Running]:
-    """Runs `ganagerie serve` on free ports; killed on leaving if it has not ended by then."""
-    command = [sys.executable, "-m", "ganagerie.cli", "serve", "--port", "0", "--http-port", "0"]
+def server_process(
+    zoo: Path | None = None, *arguments: str, module: str = "ganagerie.cli"
+) -> Iterator[Running]:
+    """Runs `ganagerie serve` on free ports; killed on leaving if it has not ended by then.
+
+    `module` is run in place of the command, for a server that has been tampered with.
+    """
+    command = [sys.executable, "-m", module, "serve", "--port", "0", "--http-port", "0"]
     command += ["--log-format", "json", *arguments]
     if zoo is not None:
         command += ["--zoo", str(zoo)]

@@ -36,6 +36,7 @@ def write_toy(
     channels: int = 1,
     folder: str | None = None,
     hidden: int = 0,
+    seed: int = 7,
 ) -> Card:
     """Writes one model into a zoo folder and returns its card.
 
@@ -48,8 +49,9 @@ def write_toy(
         channels: 1 or 3.
         folder: default: the name.
         hidden: width of an extra layer; some thousands make the model slow.
+        seed: of its weights.
     """
-    content = _graph(len(classes), side, channels, hidden).SerializeToString()
+    content = _graph(len(classes), side, channels, hidden, seed).SerializeToString()
     card = Card(
         name=name,
         version=version,
@@ -79,8 +81,8 @@ def write_toy(
     return card
 
 
-def _graph(n_classes: int, side: int, channels: int, hidden: int) -> onnx.ModelProto:
-    rng = np.random.default_rng(7)
+def _graph(n_classes: int, side: int, channels: int, hidden: int, seed: int) -> onnx.ModelProto:
+    rng = np.random.default_rng(seed)
     pixels = side * side * channels
     inputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", Z_DIM])]
     weights = {"shape": np.array([-1, side, side, channels]), "scale": np.float32(255)}

@@ -1,14 +1,8 @@
-"""A generator that is ready to run: a card and an onnxruntime session.
-
-One session serves several calling threads: onnxruntime's `run` is thread-safe, releases the GIL,
-and shares the weights. Sessions are single-threaded, so two busy callers fill two cores, and an
-image's pixels do not depend on how its batch was split.
-"""
+"""A generator that is ready to run: a card and an execution of its graph."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +12,9 @@ from zoo.artifact import read_artifact
 from zoo.card import Card
 from zoo.catalog import Entry
 from zoo.errors import ArtifactError, BackendError
+from zoo.execution import Devices, Execution, Feeds, on_cpu, open_session
 from zoo.latents import Truncation, latents
-from zoo.runtime import CUDA, Device, load_runtime, providers_for
+from zoo.runtime import CPU, CUDA, Device, providers_for
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -33,20 +28,25 @@ class Generator:
 
     Attributes:
         card: what is known about the model.
-        provider: the execution provider that runs it, e.g. `CPUExecutionProvider`.
+        execution: runs its graph, in one or several lanes.
     """
 
-    def __init__(self, card: Card, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, card: Card, execution: Execution, inputs: Set[str]) -> None:
         self.card = card
-        self.provider: str = session.get_providers()[0]
-        self._session = session
-        self._inputs = _check_contract(card, session)
+        self.execution = execution
+        self._inputs = inputs
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs it, e.g. `CPUExecutionProvider`."""
+        return self.execution.provider
 
     def generate(
         self,
         seeds: Sequence[int],
         truncations: Sequence[Truncation | None],
         mixtures: Sequence[Mixture] | None = None,
+        lane: int = 0,
     ) -> NDArray[np.uint8]:
         """Images uint8 [N, H, W, C] for N seeds; thread-safe.
 
@@ -54,62 +54,80 @@ class Generator:
             seeds: one an image, 0 to 2**64 - 1.
             truncations: one an image; None for none.
             mixtures: one an image; None for a model without classes.
+            lane: of the execution.
         """
         z = latents(seeds, truncations, self.card.latent.dim)
-        return self.generate_from(z, truncations, mixtures)
+        return self.generate_from(z, truncations, mixtures, lane)
 
     def generate_from(
         self,
         z: NDArray[np.float32],
         truncations: Sequence[Truncation | None],
         mixtures: Sequence[Mixture] | None = None,
+        lane: int = 0,
     ) -> NDArray[np.uint8]:
         """The same from latents float32 [N, z_dim], which agree with the truncations."""
-        feeds: dict[str, Any] = {"z": z}
+        feeds: Feeds = {"z": z}
         if mixtures is not None:
             feeds["class_weights"] = _dense(mixtures, len(self.card.class_names))
         if "truncation" in self._inputs:
             thresholds = [np.inf if t is None else t.equivalent_threshold for t in truncations]
             feeds["truncation"] = np.array(thresholds, np.float32)
-        images: NDArray[np.uint8] = self._session.run(["images"], feeds)[0]
-        return images
+        return self.execution.run(feeds, lane)
 
 
-def load_generator(entry: Entry, device: Device = "auto") -> Generator:
-    """Verifies the artifact's checksum and opens a session on it.
+def load_generator(
+    entry: Entry, device: Device = "auto", cores: int = 1, gpus: Sequence[int] = (0,)
+) -> Generator:
+    """Verifies the artifact's checksum and opens an execution of it.
 
     Args:
         entry: the model, from a catalog.
         device: `auto` takes CUDA where it works and the CPU otherwise; `cuda` does not fall back.
+        cores: lanes on a CPU, and how many threads may help with a lone image.
+        gpus: CUDA devices by number, a lane each.
 
     Raises:
         ArtifactError: the file is missing, altered, or not the graph that the card describes.
         BackendError: onnxruntime is not installed, or `cuda` is asked for and not available.
     """
-    runtime, providers = load_runtime(), providers_for(device)
+    providers = providers_for(device)
     content = read_artifact(entry.folder, entry.card.artifact)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    # A plan of the memory for every size of batch that comes along would be kept.
-    options.enable_mem_pattern = False
-    # A graph may name other files for its weights; none of those was checked.
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", os.devnull
-    )
-    options.log_severity_level = 3  # errors; warnings about graph details are not for operators
+    if providers[0] == CPU:
+        return _on_cpu(entry, content, cores)
+    sessions = [_open(entry, content, [_on_gpu(providers[0], i), CPU], 1) for i in gpus]
+    if all(session.get_providers()[0] == CUDA for session in sessions):
+        inputs = _check_contract(entry.card, sessions[0])
+        return Generator(entry.card, Devices(sessions), inputs)
+    if device == "cuda":
+        raise BackendError(
+            f"device cuda, GPU {', '.join(map(str, gpus))}: onnxruntime could not start its CUDA "
+            "provider and would fall back to the CPU; check the driver and the CUDA and cuDNN "
+            "libraries, or use --device cpu"
+        )
+    return _on_cpu(entry, content, cores)
+
+
+def _on_cpu(entry: Entry, content: bytes, cores: int) -> Generator:
+    session = _open(entry, content, [CPU], cores)
+    inputs = _check_contract(entry.card, session)
+    return Generator(entry.card, on_cpu(session, content, cores), inputs)
+
+
+def _on_gpu(provider: Any, device_id: int) -> tuple[str, dict[str, str]]:
+    name, options = (provider, {}) if isinstance(provider, str) else provider
+    return name, {**options, "device_id": str(device_id)}
+
+
+def _open(
+    entry: Entry, content: bytes, providers: Sequence[Any], threads: int
+) -> onnxruntime.InferenceSession:
     try:
-        session = runtime.InferenceSession(content, options, providers=providers)
+        return open_session(content, providers, threads)
     except Exception as error:
         raise ArtifactError(
             f"{entry.folder / entry.card.artifact.file}: onnxruntime cannot load it: {error}"
         ) from error
-    if device == "cuda" and session.get_providers()[0] != CUDA:
-        raise BackendError(
-            "device cuda: onnxruntime could not start its CUDA provider and would fall back to the "
-            "CPU; check the driver and the CUDA and cuDNN libraries, or use --device cpu"
-        )
-    return Generator(entry.card, session)
 
 
 def _dense(mixtures: Sequence[Mixture], n_classes: int) -> NDArray[np.float32]:

@@ -91,6 +91,10 @@ def generate(
             show_default="the bundled zoo",
         ),
     ] = BUNDLED,
+    bulk: Annotated[
+        bool,
+        typer.Option("--bulk", help="With --target: can wait until nothing else fills the server."),
+    ] = False,
     timeout_s: Annotated[float, typer.Option(help="Deadline with --target, seconds.")] = 60.0,
     tls: Annotated[
         bool, typer.Option("--tls", help="With --target: TLS, trusting the usual authorities.")
@@ -122,6 +126,8 @@ def generate(
     server = _server(target, timeout_s, secured, api_key_file)
     destination = Destination(output)
     options: Options = {"count": count, "seed": seed, "truncation": truncation}
+    if bulk:
+        options["priority"] = "bulk"
     if truncation_mode is not None:
         options["truncation_mode"] = truncation_mode.value
     if every_class:
@@ -194,18 +200,11 @@ def _server(
 
 
 def _api_key(file: str | None) -> str | None:
-    from zoo.errors import InvalidRequest
+    from ganagerie.commands.key_file import read_key
 
     if file is None:
         return os.environ.get("GANAGERIE_API_KEY")
-    try:
-        key = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or "it is not text"
-        raise InvalidRequest("--api-key-file", f"{file}: cannot be read: {reason}") from error
-    if len(key.split()) != 1:
-        raise InvalidRequest("--api-key-file", f"{file}: must hold one key and nothing else")
-    return key
+    return read_key("--api-key-file", file)
 
 
 def _parse_class(text: str) -> Class:

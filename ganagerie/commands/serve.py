@@ -20,6 +20,8 @@ Examples:
 
   GANAGERIE_RUNNERS=8 ganagerie serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
 
+  ganagerie serve --zoo my-zoo --watch --max-loaded-models 4
+
   ganagerie serve --max-batch 16 --print-config > serve.toml && ganagerie serve --config serve.toml
 """
 
@@ -27,7 +29,8 @@ Examples:
 def serve(*, config: str | None, print_config: bool, **flags: Any) -> None:
     """Serve a zoo over gRPC, with /healthz, /readyz and /metrics over HTTP.
 
-    SIGTERM or Ctrl-C drains and exits with code 0; a second one exits at once. Every flag can also
+    SIGTERM or Ctrl-C drains and exits with code 0; a second one exits at once. SIGHUP looks at the
+    zoo folder for models that came, changed or went, as --watch does by itself. Every flag can also
     be set as environment variable GANAGERIE_NAME, or as a key of a TOML file; flags win, then
     variables.
     """
@@ -61,9 +64,12 @@ def _flags() -> inspect.Signature:
         ),
     ]
     for name, field in ServeConfig.model_fields.items():
-        stated = field.default is None or "unless given" in (field.description or "")
+        is_off = field.default is None or field.default is False
+        stated = is_off or "unless given" in (field.description or "")
+        # A switch has no --no-NAME beside it: that column would cut the other names.
+        names = [f"--{name.replace('_', '-')}"] if field.annotation is bool else []
         option = typer.Option(
-            help=field.description, show_default=False if stated else str(field.default)
+            *names, help=field.description, show_default=False if stated else str(field.default)
         )
         parameters.append(_parameter(name, _flag_type(field.annotation), None, option))
     return inspect.Signature(parameters)
@@ -77,7 +83,7 @@ def _parameter(name: str, kind: Any, default: Any, option: Any) -> inspect.Param
 
 def _flag_type(annotation: Any) -> Any:
     # Literals and paths are checked by the config, whose messages name the flag.
-    return annotation | None if annotation in {int, float} else str | None
+    return annotation | None if annotation in {bool, int, float} else str | None
 
 
 serve.__signature__ = _flags()  # type: ignore[attr-defined]  # typer reads it

@@ -24,41 +24,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19protos/v1/ganagerie.proto\x12\x0cganagerie.v1\"\xb3\x02\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\nconditions\x18\x02 \x03(\x0b\x32\x17.ganagerie.v1.Condition\x12\x17\n\ntruncation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x0ftruncation_mode\x18\x04 \x01(\x0e\x32\x1c.ganagerie.v1.TruncationMode\x12\x12\n\x05\x63ount\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12)\n\x06\x66ormat\x18\x07 \x01(\x0e\x32\x19.ganagerie.v1.ImageFormat\x12\x14\n\x07quality\x18\x08 \x01(\rH\x03\x88\x01\x01\x42\r\n\x0b_truncationB\x08\n\x06_countB\x07\n\x05_seedB\n\n\x08_quality\"\x8a\x01\n\tCondition\x12\x17\n\nclass_name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x63lass_index\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12+\n\x07mixture\x18\x03 \x01(\x0b\x32\x1a.ganagerie.v1.ClassMixtureB\r\n\x0b_class_nameB\x0e\n\x0c_class_index\"<\n\x0c\x43lassMixture\x12,\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1b.ganagerie.v1.WeightedClass\"q\n\rWeightedClass\x12\x17\n\nclass_name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x63lass_index\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x42\r\n\x0b_class_nameB\x0e\n\x0c_class_index\"\xa4\x02\n\x0eGeneratedImage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\r\x12,\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x1b.ganagerie.v1.WeightedClass\x12\x17\n\ntruncation\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x0ftruncation_mode\x18\x06 \x01(\x0e\x32\x1c.ganagerie.v1.TruncationMode\x12\r\n\x05width\x18\x07 \x01(\r\x12\x0e\n\x06height\x18\x08 \x01(\r\x12\x10\n\x08\x63hannels\x18\t \x01(\r\x12)\n\x06\x66ormat\x18\n \x01(\x0e\x32\x19.ganagerie.v1.ImageFormatB\r\n\x0b_truncation\"k\n\x10GenerateResponse\x12,\n\x06images\x18\x01 \x03(\x0b\x32\x1c.ganagerie.v1.GeneratedImage\x12)\n\x05model\x18\x02 \x01(\x0b\x32\x1a.ganagerie.v1.ModelSummary\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.ganagerie.v1.ModelSummary\"\xa6\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\r\x12\x0e\n\x06height\x18\x06 \x01(\r\x12\x10\n\x08\x63hannels\x18\x07 \x01(\r\x12\r\n\x05z_dim\x18\x08 \x01(\r\x12\x11\n\tn_classes\x18\t \x01(\r\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xa7\x01\n\x10GetModelResponse\x12+\n\x07summary\x18\x01 \x01(\x0b\x32\x1a.ganagerie.v1.ModelSummary\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\x12#\n\x16recommended_truncation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tcard_json\x18\x04 \x01(\tB\x19\n\x17_recommended_truncation*k\n\x0eTruncationMode\x12\x1f\n\x1bTRUNCATION_MODE_UNSPECIFIED\x10\x00\x12\x1d\n\x19TRUNCATION_MODE_THRESHOLD\x10\x01\x12\x19\n\x15TRUNCATION_MODE_SCALE\x10\x02*\x85\x01\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x03\x12\x14\n\x10IMAGE_FORMAT_RAW\x10\x04\x32\xad\x01\n\x0fImageGeneration\x12I\n\x08Generate\x12\x1d.ganagerie.v1.GenerateRequest\x1a\x1e.ganagerie.v1.GenerateResponse\x12O\n\x0eStreamGenerate\x12\x1d.ganagerie.v1.GenerateRequest\x1a\x1c.ganagerie.v1.GeneratedImage0\x01\x32\xa1\x01\n\x03Zoo\x12O\n\nListModels\x12\x1f.ganagerie.v1.ListModelsRequest\x1a .ganagerie.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.ganagerie.v1.GetModelRequest\x1a\x1e.ganagerie.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19protos/v1/ganagerie.proto\x12\x0cganagerie.v1\"\xdd\x02\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\nconditions\x18\x02 \x03(\x0b\x32\x17.ganagerie.v1.Condition\x12\x17\n\ntruncation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x0ftruncation_mode\x18\x04 \x01(\x0e\x32\x1c.ganagerie.v1.TruncationMode\x12\x12\n\x05\x63ount\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12)\n\x06\x66ormat\x18\x07 \x01(\x0e\x32\x19.ganagerie.v1.ImageFormat\x12\x14\n\x07quality\x18\x08 \x01(\rH\x03\x88\x01\x01\x12(\n\x08priority\x18\t \x01(\x0e\x32\x16.ganagerie.v1.PriorityB\r\n\x0b_truncationB\x08\n\x06_countB\x07\n\x05_seedB\n\n\x08_quality\"\x8a\x01\n\tCondition\x12\x17\n\nclass_name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x63lass_index\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12+\n\x07mixture\x18\x03 \x01(\x0b\x32\x1a.ganagerie.v1.ClassMixtureB\r\n\x0b_class_nameB\x0e\n\x0c_class_index\"<\n\x0c\x43lassMixture\x12,\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1b.ganagerie.v1.WeightedClass\"q\n\rWeightedClass\x12\x17\n\nclass_name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x63lass_index\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x42\r\n\x0b_class_nameB\x0e\n\x0c_class_index\"\xa4\x02\n\x0eGeneratedImage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\r\x12,\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x1b.ganagerie.v1.WeightedClass\x12\x17\n\ntruncation\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x0ftruncation_mode\x18\x06 \x01(\x0e\x32\x1c.ganagerie.v1.TruncationMode\x12\r\n\x05width\x18\x07 \x01(\r\x12\x0e\n\x06height\x18\x08 \x01(\r\x12\x10\n\x08\x63hannels\x18\t \x01(\r\x12)\n\x06\x66ormat\x18\n \x01(\x0e\x32\x19.ganagerie.v1.ImageFormatB\r\n\x0b_truncation\"k\n\x10GenerateResponse\x12,\n\x06images\x18\x01 \x03(\x0b\x32\x1c.ganagerie.v1.GeneratedImage\x12)\n\x05model\x18\x02 \x01(\x0b\x32\x1a.ganagerie.v1.ModelSummary\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.ganagerie.v1.ModelSummary\"\xa6\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\r\x12\x0e\n\x06height\x18\x06 \x01(\r\x12\x10\n\x08\x63hannels\x18\x07 \x01(\r\x12\r\n\x05z_dim\x18\x08 \x01(\r\x12\x11\n\tn_classes\x18\t \x01(\r\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xa7\x01\n\x10GetModelResponse\x12+\n\x07summary\x18\x01 \x01(\x0b\x32\x1a.ganagerie.v1.ModelSummary\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\x12#\n\x16recommended_truncation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tcard_json\x18\x04 \x01(\tB\x19\n\x17_recommended_truncation*L\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fPRIORITY_NORMAL\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*k\n\x0eTruncationMode\x12\x1f\n\x1bTRUNCATION_MODE_UNSPECIFIED\x10\x00\x12\x1d\n\x19TRUNCATION_MODE_THRESHOLD\x10\x01\x12\x19\n\x15TRUNCATION_MODE_SCALE\x10\x02*\x85\x01\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x03\x12\x14\n\x10IMAGE_FORMAT_RAW\x10\x04\x32\xad\x01\n\x0fImageGeneration\x12I\n\x08Generate\x12\x1d.ganagerie.v1.GenerateRequest\x1a\x1e.ganagerie.v1.GenerateResponse\x12O\n\x0eStreamGenerate\x12\x1d.ganagerie.v1.GenerateRequest\x1a\x1c.ganagerie.v1.GeneratedImage0\x01\x32\xa1\x01\n\x03Zoo\x12O\n\nListModels\x12\x1f.ganagerie.v1.ListModelsRequest\x1a .ganagerie.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.ganagerie.v1.GetModelRequest\x1a\x1e.ganagerie.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.v1.ganagerie_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRUNCATIONMODE']._serialized_start=1535
-  _globals['_TRUNCATIONMODE']._serialized_end=1642
-  _globals['_IMAGEFORMAT']._serialized_start=1645
-  _globals['_IMAGEFORMAT']._serialized_end=1778
+  _globals['_PRIORITY']._serialized_start=1577
+  _globals['_PRIORITY']._serialized_end=1653
+  _globals['_TRUNCATIONMODE']._serialized_start=1655
+  _globals['_TRUNCATIONMODE']._serialized_end=1762
+  _globals['_IMAGEFORMAT']._serialized_start=1765
+  _globals['_IMAGEFORMAT']._serialized_end=1898
   _globals['_GENERATEREQUEST']._serialized_start=44
-  _globals['_GENERATEREQUEST']._serialized_end=351
-  _globals['_CONDITION']._serialized_start=354
-  _globals['_CONDITION']._serialized_end=492
-  _globals['_CLASSMIXTURE']._serialized_start=494
-  _globals['_CLASSMIXTURE']._serialized_end=554
-  _globals['_WEIGHTEDCLASS']._serialized_start=556
-  _globals['_WEIGHTEDCLASS']._serialized_end=669
-  _globals['_GENERATEDIMAGE']._serialized_start=672
-  _globals['_GENERATEDIMAGE']._serialized_end=964
-  _globals['_GENERATERESPONSE']._serialized_start=966
-  _globals['_GENERATERESPONSE']._serialized_end=1073
-  _globals['_LISTMODELSREQUEST']._serialized_start=1075
-  _globals['_LISTMODELSREQUEST']._serialized_end=1094
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1096
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1160
-  _globals['_MODELSUMMARY']._serialized_start=1163
-  _globals['_MODELSUMMARY']._serialized_end=1329
-  _globals['_GETMODELREQUEST']._serialized_start=1331
-  _globals['_GETMODELREQUEST']._serialized_end=1363
-  _globals['_GETMODELRESPONSE']._serialized_start=1366
-  _globals['_GETMODELRESPONSE']._serialized_end=1533
-  _globals['_IMAGEGENERATION']._serialized_start=1781
-  _globals['_IMAGEGENERATION']._serialized_end=1954
-  _globals['_ZOO']._serialized_start=1957
-  _globals['_ZOO']._serialized_end=2118
+  _globals['_GENERATEREQUEST']._serialized_end=393
+  _globals['_CONDITION']._serialized_start=396
+  _globals['_CONDITION']._serialized_end=534
+  _globals['_CLASSMIXTURE']._serialized_start=536
+  _globals['_CLASSMIXTURE']._serialized_end=596
+  _globals['_WEIGHTEDCLASS']._serialized_start=598
+  _globals['_WEIGHTEDCLASS']._serialized_end=711
+  _globals['_GENERATEDIMAGE']._serialized_start=714
+  _globals['_GENERATEDIMAGE']._serialized_end=1006
+  _globals['_GENERATERESPONSE']._serialized_start=1008
+  _globals['_GENERATERESPONSE']._serialized_end=1115
+  _globals['_LISTMODELSREQUEST']._serialized_start=1117
+  _globals['_LISTMODELSREQUEST']._serialized_end=1136
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1138
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1202
+  _globals['_MODELSUMMARY']._serialized_start=1205
+  _globals['_MODELSUMMARY']._serialized_end=1371
+  _globals['_GETMODELREQUEST']._serialized_start=1373
+  _globals['_GETMODELREQUEST']._serialized_end=1405
+  _globals['_GETMODELRESPONSE']._serialized_start=1408
+  _globals['_GETMODELRESPONSE']._serialized_end=1575
+  _globals['_IMAGEGENERATION']._serialized_start=1901
+  _globals['_IMAGEGENERATION']._serialized_end=2074
+  _globals['_ZOO']._serialized_start=2077
+  _globals['_ZOO']._serialized_end=2238
 # @@protoc_insertion_point(module_scope)

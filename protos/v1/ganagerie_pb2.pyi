@@ -7,6 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_NORMAL: _ClassVar[Priority]
+    PRIORITY_BULK: _ClassVar[Priority]
+
 class TruncationMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TRUNCATION_MODE_UNSPECIFIED: _ClassVar[TruncationMode]
@@ -20,6 +26,9 @@ class ImageFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IMAGE_FORMAT_JPEG: _ClassVar[ImageFormat]
     IMAGE_FORMAT_WEBP: _ClassVar[ImageFormat]
     IMAGE_FORMAT_RAW: _ClassVar[ImageFormat]
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_NORMAL: Priority
+PRIORITY_BULK: Priority
 TRUNCATION_MODE_UNSPECIFIED: TruncationMode
 TRUNCATION_MODE_THRESHOLD: TruncationMode
 TRUNCATION_MODE_SCALE: TruncationMode
@@ -30,7 +39,7 @@ IMAGE_FORMAT_WEBP: ImageFormat
 IMAGE_FORMAT_RAW: ImageFormat
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "conditions", "truncation", "truncation_mode", "count", "seed", "format", "quality")
+    __slots__ = ("model", "conditions", "truncation", "truncation_mode", "count", "seed", "format", "quality", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATION_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +48,7 @@ class GenerateRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     conditions: _containers.RepeatedCompositeFieldContainer[Condition]
     truncation: float
@@ -47,7 +57,8 @@ class GenerateRequest(_message.Message):
     seed: int
     format: ImageFormat
     quality: int
-    def __init__(self, model: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., truncation: _Optional[float] = ..., truncation_mode: _Optional[_Union[TruncationMode, str]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., quality: _Optional[int] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, model: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., truncation: _Optional[float] = ..., truncation_mode: _Optional[_Union[TruncationMode, str]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., quality: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class Condition(_message.Message):
     __slots__ = ("class_name", "class_index", "mixture")

@@ -174,7 +174,7 @@ class ZooServicer(object):
     """
 
     def ListModels(self, request, context):
-        """Every model that is being served.
+        """Every model that is being served, in memory or loaded on demand.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

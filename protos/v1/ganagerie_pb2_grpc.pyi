@@ -12,8 +12,10 @@ google.rpc.BadRequest in its details, whose `field` is the path of the offending
 
   INVALID_ARGUMENT     a value that cannot be: names the field, the value and what is allowed
   NOT_FOUND            no such model; lists what there is
-  FAILED_PRECONDITION  the model is in the zoo but could not be loaded; says why
-  RESOURCE_EXHAUSTED   the queue is full: try again later
+  FAILED_PRECONDITION  the model is in the zoo but could not be loaded, and says why; or it was
+                       unloaded by an administrator
+  RESOURCE_EXHAUSTED   the queue is full, or no model can leave memory for one that has to be
+                       loaded first: try again later
   DEADLINE_EXCEEDED    the caller's deadline passed; what was still queued is never computed
   UNAVAILABLE          the server is starting or stopping: safe to retry
   INTERNAL             a defect of the server; its log has the details, the answer has none
@@ -21,7 +23,8 @@ google.rpc.BadRequest in its details, whose `field` is the path of the offending
 Beside these services the server speaks the Open Inference Protocol
 (protos/inference/v2/open_inference.proto), grpc.health.v1 (Check and Watch; the names are "",
 "ganagerie.v1.ImageGeneration", "ganagerie.v1.Zoo" and "inference.GRPCInferenceService") and
-server reflection (grpcurl works).
+server reflection (grpcurl works). protos/v1/admin.proto loads and unloads models, where the
+server offers it.
 """
 
 import abc
@@ -209,7 +212,7 @@ class ZooStub(typing.Generic[_ZooListModelsType, _ZooGetModelType]):
     ], channel: grpc.aio.Channel) -> None: ...
 
     ListModels: _ZooListModelsType
-    """Every model that is being served."""
+    """Every model that is being served, in memory or loaded on demand."""
 
     GetModel: _ZooGetModelType
     """One model, with its card and class names."""
@@ -234,7 +237,7 @@ class ZooServicer(metaclass=abc.ABCMeta):
         request: protos.v1.ganagerie_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> typing.Union[protos.v1.ganagerie_pb2.ListModelsResponse, collections.abc.Awaitable[protos.v1.ganagerie_pb2.ListModelsResponse]]:
-        """Every model that is being served."""
+        """Every model that is being served, in memory or loaded on demand."""
 
     @abc.abstractmethod
     def GetModel(

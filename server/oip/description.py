@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 
 from protos.inference.v2 import open_inference_pb2 as pb
+from server.loading import Resident
 from server.oip.inference import inputs_of
-from server.residency import Resident
 from server.tally import Sum
 from zoo.card import Card, parse_reference
 from zoo.runtime import CPU
@@ -37,7 +37,7 @@ def metadata(card: Card, versions: Iterable[str]) -> pb.ModelMetadataResponse:
     )
 
 
-def configuration(resident: Resident, most_rows: int, max_batch: int) -> pb.ModelConfig:
+def configuration(resident: Resident, most_rows: int) -> pb.ModelConfig:
     """How a model is run."""
     card = resident.card
     kind = pb.ModelInstanceGroup.KIND_CPU
@@ -76,7 +76,7 @@ def configuration(resident: Resident, most_rows: int, max_batch: int) -> pb.Mode
             pb.ModelInstanceGroup(name="runners", count=resident.batcher.runners, kind=kind)
         ],
         default_model_filename=card.artifact.file,
-        dynamic_batching=pb.ModelDynamicBatching(preferred_batch_size=[max_batch]),
+        dynamic_batching=pb.ModelDynamicBatching(preferred_batch_size=[resident.batcher.max_batch]),
         parameters={key: pb.ModelParameter(string_value=text) for key, text in about.items()},
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
     )

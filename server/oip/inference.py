@@ -53,6 +53,7 @@ def to_rows(request: pb.ModelInferRequest, card: Card, max_count: int) -> Rows:
         format=parameters.format,
         quality=parameters.quality,
         truncation_mode=parameters.truncation_mode,
+        priority=parameters.priority,
     )
 
 

@@ -9,15 +9,17 @@ from typing import TypeVar
 
 from protos.inference.v2 import open_inference_pb2 as pb
 from server.encoding import ImageFormat
+from server.requests import Priority
 from zoo.errors import InvalidRequest, shown
 from zoo.latents import TruncationMode
 
 _OF_OUTPUT = ("format", "quality")
-_OF_REQUEST = (*_OF_OUTPUT, "truncation_mode")
+_OF_REQUEST = (*_OF_OUTPUT, "truncation_mode", "priority")
 _KINDS = {
     "format": ("string_param",),
     "quality": ("int64_param", "uint64_param"),
     "truncation_mode": ("string_param",),
+    "priority": ("string_param",),
 }
 Named = TypeVar("Named", bound=Enum)
 
@@ -29,6 +31,7 @@ class Parameters:
     format: ImageFormat = ImageFormat.RAW
     quality: int | None = None
     truncation_mode: TruncationMode | None = None
+    priority: Priority = Priority.NORMAL
 
 
 def read_parameters(request: pb.ModelInferRequest) -> Parameters:
@@ -55,6 +58,7 @@ def read_parameters(request: pb.ModelInferRequest) -> Parameters:
         format=_named(ImageFormat, found.get("format"), "format") or ImageFormat.RAW,
         quality=found.get("quality"),  # type: ignore[arg-type]  # its kinds are whole numbers
         truncation_mode=_named(TruncationMode, found.get("truncation_mode"), "truncation_mode"),
+        priority=_named(Priority, found.get("priority"), "priority") or Priority.NORMAL,
     )
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final
 
 from protos.inference.v2 import open_inference_pb2 as pb
 from protos.inference.v2 import open_inference_pb2_grpc as pb_grpc
+from server.build import server_version
 from server.config import ServeConfig
 from server.errors import ModelUnavailable, NotReady
+from server.loading import Resident
 from server.oip.description import configuration, listing, metadata, statistics
 from server.oip.inference import most_rows, to_answer, to_rows
-from server.residency import Residency, Resident
+from server.residency import Residency
 from server.rows import plan_rows
+from server.telemetry.calls import observer
 from zoo.errors import InvalidRequest, ModelNotFound, shown
 
 EXTENSIONS: Final = ("model_configuration", "statistics")
@@ -54,7 +55,7 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ModelReadyResponse:
         """Whether a model makes images now."""
         try:
-            self._resolve(request.name, request.version)
+            self._residency.roster.find(_reference(request.name, request.version))
         except (ModelNotFound, ModelUnavailable, NotReady):
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=self._is_ready())
@@ -64,15 +65,16 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ServerMetadataResponse:
         """Who answers."""
         return pb.ServerMetadataResponse(
-            name="ganagerie", version=_version(), extensions=EXTENSIONS
+            name="ganagerie", version=server_version(), extensions=EXTENSIONS
         )
 
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: Any
     ) -> pb.ModelMetadataResponse:
         """A model's versions and tensors."""
-        card = self._resolve(request.name, request.version).card
-        versions = [c.version for c in self._residency.cards() if c.name == card.name]
+        roster = self._residency.roster
+        card = roster.card(_reference(request.name, request.version))
+        versions = [c.version for c in roster.cards() if c.name == card.name]
         is_named = request.name == card.name and not request.version
         return metadata(card, versions if is_named else [card.version])
 
@@ -80,9 +82,9 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelConfigRequest, context: Any
     ) -> pb.ModelConfigResponse:
         """How a model is run."""
-        resident = self._resolve(request.name, request.version)
+        resident = await self._resolve(request.name, request.version)
         rows = most_rows(resident.card, self._config.largest_count)
-        config = configuration(resident, rows, self._config.max_batch)
+        config = configuration(resident, rows)
         return pb.ModelConfigResponse(config=config)
 
     async def ModelStatistics(
@@ -102,7 +104,7 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
                 "repository_name",
                 f"{shown(request.repository_name)} is unknown; there is one zoo, leave it empty",
             )
-        models = self._residency.index()
+        models = self._residency.roster.index()
         if request.ready:
             models = {name: reason for name, reason in models.items() if reason is None}
         return pb.RepositoryIndexResponse(models=listing(models))
@@ -111,35 +113,33 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelInferRequest, context: Any
     ) -> pb.ModelInferResponse:
         """Images from rows."""
-        resident = self._resolve(request.model_name, request.model_version)
+        resident = await self._resolve(request.model_name, request.model_version)
         card = resident.card
         planned = plan_rows(to_rows(request, card, self._config.largest_count), card)
         images = [b""] * planned.count
+        observe = observer(card, planned.count)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned)) as batches:
+            async with aclosing(resident.batcher.images(planned, observe)) as batches:
                 async for batch in batches:
                     for image in batch:
                         images[image.index] = image.data
         return to_answer(request, planned, images, card)
 
-    def _resolve(self, name: str, version: str) -> Resident:
-        return self._residency.resolve(f"{name}@{version}" if version else name)
+    async def _resolve(self, name: str, version: str) -> Resident:
+        return await self._residency.resolve(_reference(name, version))
 
     def _residents(self, name: str, version: str) -> list[Resident]:
         if not name and version:
             raise InvalidRequest("version", f"{shown(version)} without a name; give both")
-        self._residency.cards()  # not a part of them while they are being loaded
+        self._residency.roster.cards()  # not a part of them while they are being loaded
         loaded = self._residency.loaded()
         if not version:
             loaded = [resident for resident in loaded if name in {"", resident.card.name}]
             if loaded or not name:
                 return loaded
-        return [self._resolve(name, version)]
+        resident = self._residency.roster.find(_reference(name, version)).resident
+        return [resident] if resident else []
 
 
-@functools.cache
-def _version() -> str:
-    try:
-        return importlib.metadata.version("ganagerie")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+def _reference(name: str, version: str) -> str:
+    return f"{name}@{version}" if version else name

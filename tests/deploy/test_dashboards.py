@@ -6,7 +6,6 @@ import json
 import re
 from collections import defaultdict
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from server.config import ServeConfig
 from tests.conftest import REPOSITORY
 from tests.server.calls import connect, fetch
 from tests.serving import server_in_thread
+from tests.toys import write_toy
 from training.monitor.exporter import TrainingGauges
 from training.monitor.verdict import Verdict
 
@@ -32,9 +32,13 @@ Labels = dict[str, set[str]]
 
 
 @pytest.fixture(scope="module")
-def exported(toy_zoo: Path) -> Labels:
-    """What a server and a training run export."""
-    with server_in_thread(toy_zoo) as running, connect(running.grpc) as stubs:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Labels:
+    """What a server, one of whose models is broken, and a training run export."""
+    zoo = tmp_path_factory.mktemp("zoo")
+    write_toy(zoo, "plain")
+    card = write_toy(zoo, "broken")
+    (zoo / "broken" / card.artifact.file).write_bytes(b"")
+    with server_in_thread(zoo) as running, connect(running.grpc) as stubs:
         stubs.generate("plain", count=2)
         texts = [fetch(running.http, "/metrics")[2]]
     with TrainingGauges(0) as gauges:

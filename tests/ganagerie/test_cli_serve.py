@@ -26,14 +26,26 @@ SETTINGS = {
     "device": ("cpu", "cuda"),
     "max_count": ("1", "65536"),
     "max_batch": ("4096", "1"),
+    "max_batch_ms": ("0.5", "60000.0"),
     "max_queue_images": ("1", "99999"),
+    "max_queue_bytes": ("16777216", "99999999"),
+    "max_queue_delay_ms": ("2.5", "10000.0"),
+    "gpus": ("1", "0,1"),
     "runners": ("256", "1"),
+    "watch": ("True", "False"),
+    "watch_interval_s": ("0.01", "3600.0"),
+    "max_loaded_models": ("1", "1000000"),
+    "max_model_bytes": ("1", "999999999"),
+    "shutdown_delay_s": ("0.5", "3600.0"),
     "grace_s": ("0.0", "3600.0"),
     "log_format": ("json", "console"),
+    "traces": ("otlp", "off"),
     "tls_cert": ("cert.pem", "other.pem"),
     "tls_key": ("key.pem", "other.key"),
     "tls_client_ca": ("ca.pem", "other-ca.pem"),
     "api_keys": ("keys", "other-keys"),
+    "admin": ("True", "True"),
+    "admin_keys": ("admin-keys", "other-admin-keys"),
     "max_in_flight_per_key": ("1", "1000"),
     "max_request_bytes": ("1024", "65536"),
     "max_metadata_bytes": ("1048576", "1024"),
@@ -46,6 +58,11 @@ SETTINGS = {
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def given(name: str, value: str) -> list[str]:
+    is_switch = ServeConfig.model_fields[name].annotation is bool
+    return [_flag(name), *([] if is_switch else [value])]
 
 
 def _texts(config: ServeConfig) -> dict[str, str]:
@@ -67,7 +84,7 @@ def test_help_shows_every_setting(cli: Cli) -> None:
 
 
 def test_flags_are_settings(cli: Cli, served: list[ServeConfig]) -> None:
-    flags = [text for name, (value, _) in SETTINGS.items() for text in (_flag(name), value)]
+    flags = [text for name, (value, _) in SETTINGS.items() for text in given(name, value)]
     assert cli("serve", *flags).code == 0
     assert [_texts(config) for config in served] == [{k: v for k, (v, _) in SETTINGS.items()}]
 
@@ -87,7 +104,7 @@ def test_flag_beats_environment(
 ) -> None:
     for other, (_, value) in SETTINGS.items():
         monkeypatch.setenv(f"GANAGERIE_{other.upper()}", value)
-    assert cli("serve", _flag(name), SETTINGS[name][0]).code == 0
+    assert cli("serve", *given(name, SETTINGS[name][0])).code == 0
     wanted = {k: flag if k == name else environment for k, (flag, environment) in SETTINGS.items()}
     assert _texts(served[0]) == wanted
 
@@ -134,7 +151,7 @@ def test_bad_value_names_its_flag_or_its_variable(
     done = cli("serve", "--host", "127.0.0.1")
     quoted = text if text.startswith("'") else text.replace(value, f"'{value}'", 1)
     assert (done.code, done.out, done.err) == (2, "", f"error: {variable}: {quoted}\n")
-    assert cli("serve", _flag(name), SETTINGS[name][0]).code == 0
+    assert cli("serve", *given(name, SETTINGS[name][0])).code == 0
     assert len(served) == 1
 
 

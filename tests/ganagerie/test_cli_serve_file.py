@@ -11,7 +11,7 @@ from server.config import ServeConfig
 from server.config_file import load_config, to_toml
 from server.errors import ConfigError
 from tests.ganagerie.conftest import Cli
-from tests.ganagerie.test_cli_serve import SETTINGS
+from tests.ganagerie.test_cli_serve import SETTINGS, given
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def test_the_file_can_be_named_by_a_variable_and_a_flag_wins(
         ("port = 70000", "port: 70000: Input should be less than or equal to 65535"),
         ("port = 'ssh'", "port: 'ssh': Input should be a valid integer"),
         ("port = true", "port: true is not allowed"),
+        ("watch = 'often'", "watch: 'often': Input should be a valid boolean"),
         ("host = 1", "host: 1: Input should be a valid string"),
         ("api_keys = ''", "api_keys: '': is empty; name a file, or leave it out"),
         ("port = ", "is not TOML: Invalid value (at end of document)"),
@@ -79,6 +80,18 @@ def test_what_cannot_be_is_one_line_that_names_the_file(
     assert done.err.count("\n") == 1
 
 
+def test_switches_are_true_or_false(
+    cli: Cli, served: list[ServeConfig], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content in ("", "watch = false", "watch = true"):
+        file.write_text(content)
+        assert cli("serve", "--config", file).code == 0
+    monkeypatch.setenv("GANAGERIE_WATCH", "false")
+    assert cli("serve", "--config", file).code == 0
+    assert cli("serve", "--config", file, "--watch").code == 0
+    assert [config.watch for config in served] == [False, False, True, False, True]
+
+
 def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
     missing = tmp_path / "none.toml"
     with pytest.raises(ConfigError) as raised:
@@ -96,6 +109,9 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
         ({"tls_key": "k"}, "tls_key needs tls_cert beside it"),
         ({"tls_client_ca": "c"}, "tls_client_ca needs tls_cert beside it"),
         ({"max_in_flight_per_key": 1}, "max_in_flight_per_key needs api_keys beside it"),
+        ({"admin": True}, "admin needs api_keys beside it"),
+        ({"admin": True, "api_keys": "k"}, "admin needs admin_keys beside it"),
+        ({"api_keys": "k", "admin_keys": "a"}, "admin_keys needs admin beside it"),
         ({"tls_cert": ""}, "--tls-cert: '': is empty; name a file, or leave it out"),
     ],
 )
@@ -125,16 +141,14 @@ def test_what_is_printed_can_be_fed_back(
     file: Path,
 ) -> None:
     values = {name: value for name, (value, _) in SETTINGS.items() if name != "zoo"}
-    flags = [
-        text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", value)
-    ]
+    flags = [text for name, value in values.items() for text in given(name, value)]
     printed = cli("serve", "--print-config", "--zoo", 'a "zoo" of\u2603\\', *flags)
     assert (printed.code, printed.err, served) == (0, "", [])
     assert set(tomllib.loads(printed.out)) == set(ServeConfig.model_fields)
     file.write_text(printed.out)
     assert cli("serve", "--config", file, "--print-config").out == printed.out
     assert cli("serve", "--config", file).code == 0
-    plain = {k: v for k, v in values.items() if not k.startswith(("tls", "api_keys"))}
+    plain = {k: v for k, v in values.items() if not k.endswith(("keys", "cert", "_key", "_ca"))}
     assert {name: str(getattr(served[0], name)) for name in plain} == plain
     assert served[0].tls_cert == Path("cert.pem").absolute()
 

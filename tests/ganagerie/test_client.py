@@ -137,7 +137,7 @@ def test_truncation(client: Client) -> None:
 
 def test_options_of_none_are_unset(client: Client) -> None:
     nothing: Any = dict.fromkeys(
-        ["count", "classes", "truncation", "truncation_mode", "format", "quality"]
+        ["count", "classes", "truncation", "truncation_mode", "format", "quality", "priority"]
     )
     assert client.generate("plain", seed=1, **nothing) == client.generate("plain", seed=1)
 

@@ -85,7 +85,7 @@ def test_unknown_option(call: Call) -> None:
         call("127.0.0.1:1", "any", truncaton=0.5, count=3)
     assert str(raised.value) == (
         "truncaton: is not an option; allowed: "
-        "count, classes, truncation, truncation_mode, seed, format, quality"
+        "count, classes, truncation, truncation_mode, seed, format, quality, priority"
     )
 
 

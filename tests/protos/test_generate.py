@@ -11,7 +11,7 @@ from grpc_tools import protoc
 from protos import generate as generator
 from protos.generate import ROOT, generate
 
-PROTOS = ["v1/ganagerie.proto", "inference/v2/open_inference.proto"]
+PROTOS = ["v1/admin.proto", "v1/ganagerie.proto", "inference/v2/open_inference.proto"]
 
 
 def stubs(root: Path) -> dict[str, bytes]:
@@ -62,5 +62,5 @@ def test_everything_in_the_protocol_is_documented(tmp_path: Path, proto: str) ->
     for i, service in enumerate(file.service):
         named[6, i] = service.name
         named |= {(6, i, 2, j): f"{service.name}.{m.name}" for j, m in enumerate(service.method)}
-    assert len(named) > 60
+    assert len(named) > 20
     assert [name for path, name in named.items() if path not in commented] == []

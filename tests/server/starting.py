@@ -26,7 +26,7 @@ class Starting:
             assert self._may_load.wait(TIMEOUT_S)
             return load_generator(*arguments)
 
-        monkeypatch.setattr("server.residency.load_generator", load_when_told)
+        monkeypatch.setattr("server.loading.load_generator", load_when_told)
         port, http_port = _free_port(), _free_port()
         self.grpc, self.http = f"127.0.0.1:{port}", f"127.0.0.1:{http_port}"
         config = ServeConfig(zoo=zoo, port=port, http_port=http_port)

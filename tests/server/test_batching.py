@@ -3,111 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import threading
-from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, ParamSpec
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from server.batching import Batcher, BatchTimes
-from server.encoding import Encoding, ImageFormat
-from server.errors import NotReady, QueueFull, ServingError
-from server.requests import Plan
+from server.errors import NotReady, QueueFull
+from tests.server.busy import (
+    POISON,
+    TIMEOUT_S,
+    Busy,
+    Fake,
+    a_batcher,
+    collect,
+    in_event_loop,
+    refusal,
+    request,
+    until,
+)
 from tests.toys import write_toy
-from zoo.card import Card
-from zoo.generator import Generator, Mixture
-from zoo.latents import Truncation
-
-TIMEOUT_S = 10.0
-P = ParamSpec("P")
-POISON = 10**6  # no batch with a seed from here on succeeds
-
-
-def in_event_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 2 * TIMEOUT_S))
-
-    return run
-
-
-class Fake(Generator):
-    """Makes images of which each pixel is the seed; each batch waits for leave to run."""
-
-    def __init__(self, card: Card) -> None:
-        self.card = card
-        self.batches: list[list[int]] = []
-        self._permits = threading.Semaphore(0)
-
-    def permit(self, batches: int = 1000) -> None:
-        self._permits.release(batches)
-
-    def generate(
-        self,
-        seeds: Sequence[int],
-        truncations: Sequence[Truncation | None],
-        mixtures: Sequence[Mixture] | None = None,
-    ) -> NDArray[np.uint8]:
-        self.batches.append(list(seeds))
-        assert self._permits.acquire(timeout=TIMEOUT_S)
-        if max(seeds) >= POISON:
-            raise ValueError("poison")
-        return np.stack([np.full((2, 2, 1), seed % 256, np.uint8) for seed in seeds])
 
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Fake:
     return Fake(write_toy(tmp_path, "toy"))
-
-
-def request(count: int, seed: int = 0) -> Plan:
-    return Plan(range(seed, seed + count), (None,), (), 0, Encoding(ImageFormat.RAW))
-
-
-async def collect(batcher: Batcher, plan: Plan) -> list[int]:
-    """The seeds of a plan's images, in order of index; each image has its own pixels."""
-    images = {image.index: image async for some in batcher.images(plan) for image in some}
-    assert all(image.data == bytes([image.seed % 256] * 4) for image in images.values())
-    return [images[index].seed for index in range(plan.count)]
-
-
-async def refusal(batcher: Batcher, count: int = 1) -> pytest.ExceptionInfo[ServingError]:
-    with pytest.raises(ServingError) as caught:
-        await collect(batcher, request(count))
-    return caught
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-class Busy:
-    """A batcher with one runner, which is held up by a batch of one image."""
-
-    def __init__(self, fake: Fake, max_batch: int = 64, max_queue_images: int = 1000) -> None:
-        self.fake = fake
-        self.times: list[BatchTimes] = []
-        limits = {"max_batch": max_batch, "max_queue_images": max_queue_images}
-        self.batcher = Batcher(fake, runners=1, observe=self.times.append, **limits)
-
-    def submit(self, count: int, seed: int = 0) -> asyncio.Task[list[int]]:
-        return asyncio.create_task(collect(self.batcher, request(count, seed)))
-
-    async def __aenter__(self) -> Busy:
-        self.first = self.submit(1)
-        await until(lambda: len(self.fake.batches) == 1)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.fake.permit()
-        await asyncio.to_thread(self.batcher.close)
 
 
 @in_event_loop
@@ -124,9 +43,10 @@ async def test_whatever_waits_shares_a_batch(fake: Fake) -> None:
 @pytest.mark.parametrize(("count", "shares"), [(16, [8, 8]), (17, [8, 9]), (2, [1, 1])])
 @in_event_loop
 async def test_a_lone_request_is_shared_by_idle_runners(
-    fake: Fake, count: int, shares: list[int]
+    tmp_path: Path, count: int, shares: list[int]
 ) -> None:
-    batcher = Batcher(fake, runners=2, max_batch=64, max_queue_images=100)
+    fake = Fake(write_toy(tmp_path, "toy"), lanes=2)
+    batcher = a_batcher(fake)
     while sorted(map(len, fake.batches)) != shares:  # at first the runners may not be idle yet
         fake.batches.clear()
         job = asyncio.create_task(collect(batcher, request(count)))
@@ -247,3 +167,16 @@ async def test_closing_finishes_what_was_submitted_and_then_refuses(fake: Fake) 
         assert await job == list(range(1, 21))
         await asyncio.wait_for(closing, TIMEOUT_S)
         assert (await refusal(busy.batcher)).type is NotReady
+
+
+@in_event_loop
+async def test_a_lone_image_goes_to_the_lane_that_others_help(tmp_path: Path) -> None:
+    fake = Fake(write_toy(tmp_path, "toy"), lanes=3)
+    batcher = a_batcher(fake)
+    fake.permit()
+    for seed in range(20):
+        await until(lambda: len(batcher._idle) == 3)
+        fake.used_lanes.clear()
+        assert await collect(batcher, request(1, seed)) == [seed]
+        assert fake.used_lanes == [0]
+    await asyncio.to_thread(batcher.close)

@@ -65,15 +65,27 @@ def test_defaults_are_for_one_machine(serve: Command) -> None:
         "zoo": BUNDLED,
         "device": "auto",
         "max_count": 4096,
-        "max_batch": 48,
+        "max_batch": 256,
+        "max_batch_ms": 10.0,
         "max_queue_images": 16384,
+        "max_queue_bytes": 256 * 1024 * 1024,
+        "max_queue_delay_ms": 0.0,
+        "gpus": "0",
         "runners": len(os.sched_getaffinity(0)),
+        "watch": False,
+        "watch_interval_s": 2.0,
+        "max_loaded_models": 0,
+        "max_model_bytes": 0,
+        "shutdown_delay_s": 0.0,
         "grace_s": 30.0,
         "log_format": "auto",
+        "traces": "off",
         "tls_cert": None,
         "tls_key": None,
         "tls_client_ca": None,
         "api_keys": None,
+        "admin": False,
+        "admin_keys": None,
         "max_in_flight_per_key": 0,
         "max_request_bytes": 4 * 1024 * 1024,
         "max_metadata_bytes": 16384,
@@ -93,14 +105,26 @@ OTHER = {
     "device": "cpu",
     "max_count": "3",
     "max_batch": "4",
+    "max_batch_ms": "5.5",
     "max_queue_images": "20000",
+    "max_queue_bytes": "20000000",
+    "max_queue_delay_ms": "1.5",
+    "gpus": "0,1",
     "runners": "6",
+    "watch": "True",
+    "watch_interval_s": "0.5",
+    "max_loaded_models": "2",
+    "max_model_bytes": "1000",
+    "shutdown_delay_s": "3.5",
     "grace_s": "7.5",
     "log_format": "json",
+    "traces": "otlp",
     "tls_cert": "cert.pem",
     "tls_key": "key.pem",
     "tls_client_ca": "ca.pem",
     "api_keys": "keys",
+    "admin": "True",
+    "admin_keys": "admin-keys",
     "max_in_flight_per_key": "8",
     "max_request_bytes": "9999",
     "max_metadata_bytes": "9998",
@@ -114,7 +138,14 @@ BESIDE = {  # what a setting needs
     "tls_key": ["--tls-cert", "c"],
     "tls_client_ca": ["--tls-cert", "c", "--tls-key", "k"],
     "max_in_flight_per_key": ["--api-keys", "a"],
+    "admin": ["--api-keys", "a", "--admin-keys", "b"],
+    "admin_keys": ["--api-keys", "a", "--admin"],
 }
+
+
+def flag(name: str, value: str) -> list[str]:
+    is_switch = ServeConfig.model_fields[name].annotation is bool
+    return [f"--{name.replace('_', '-')}", *([] if is_switch else [value])]
 
 
 def test_every_setting_is_tried_below() -> None:
@@ -125,14 +156,18 @@ def test_every_setting_is_tried_below() -> None:
 def test_a_flag_beats_the_environment_which_beats_the_default(
     serve: Command, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    flag, beside = f"--{name.replace('_', '-')}", BESIDE.get(name, [])
+    beside = BESIDE.get(name, [])
     default = getattr(serve.starts(), name)
     another = "another" if default is None else str(default)
-    by_flag = getattr(serve.starts(flag, OTHER[name], *beside), name)
+    by_flag = getattr(serve.starts(*flag(name, OTHER[name]), *beside), name)
     assert str(by_flag) == OTHER[name] != str(default)
     monkeypatch.setenv(f"GANAGERIE_{name.upper()}", OTHER[name])
     assert getattr(serve.starts(*beside), name) == by_flag
-    assert str(getattr(serve.starts(flag, another, *beside), name)) == another
+    if another != "False":  # a switch is left out to be off
+        assert str(getattr(serve.starts(*flag(name, another), *beside), name)) == another
+    else:
+        monkeypatch.setenv(f"GANAGERIE_{name.upper()}", another)
+        assert str(getattr(serve.starts(*flag(name, "True"), *beside), name)) == "True"
 
 
 def test_one_setting_by_environment_leaves_the_others(
@@ -150,8 +185,16 @@ def test_one_setting_by_environment_leaves_the_others(
         ("http_port", [0, 65535], [-1, 65536]),
         ("max_count", [1, 65536], [0, 65537]),
         ("max_batch", [1, 4096], [0, 4097]),
+        ("max_batch_ms", [0.001, 60_000], [0, -1, 60_001, float("nan")]),
         ("max_queue_images", [1, 10**9], [0, -1]),
+        ("max_queue_bytes", [2**24, 2**40], [0, 2**24 - 1]),
+        ("max_queue_delay_ms", [0, 10_000], [-0.1, 10_001, float("nan")]),
+        ("gpus", ["0", "3", "0,1,12"], ["", "a", "-1", "0,", ",1", "0 1"]),
         ("runners", [1, 256], [0, 257]),
+        ("watch_interval_s", [0.01, 3600], [0, 0.009, 3600.1, float("nan")]),
+        ("max_loaded_models", [0, 1, 10**6], [-1, 10**6 + 1]),
+        ("max_model_bytes", [0, 1, 2**62], [-1, 2**62 + 1]),
+        ("shutdown_delay_s", [0, 3600], [-0.1, 3600.1, float("nan"), float("inf")]),
         ("grace_s", [0, 3600], [-0.1, 3600.1, float("nan"), float("inf")]),
         ("max_in_flight_per_key", [0, 1, 10**9], [-1]),
         ("max_request_bytes", [1024, 2**31 - 1], [1023, 2**31]),
@@ -175,6 +218,11 @@ def test_a_setting_is_taken_up_to_its_limits_and_not_beyond(
         with pytest.raises(ValidationError) as caught:
             ServeConfig(**{**others, name: value})
         assert [problem["loc"] for problem in caught.value.errors()] == [(name,)]
+
+
+@pytest.mark.parametrize(("gpus", "numbers"), [("0", (0,)), ("1,0", (1, 0)), ("2,2,3,2", (2, 3))])
+def test_gpus_are_numbers_each_once(gpus: str, numbers: tuple[int, ...]) -> None:
+    assert ServeConfig(gpus=gpus).gpu_numbers == numbers
 
 
 def test_an_unknown_setting_is_an_error() -> None:

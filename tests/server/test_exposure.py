@@ -96,3 +96,14 @@ def test_http_can_have_an_address_of_its_own(toy_zoo: Path) -> None:
         assert running.http.startswith("127.0.0.2:")
         assert fetch(running.http, "/readyz")[0] == 200
         assert stubs.generate("plain")
+
+
+def test_http_stays_plain_on_its_own_address_where_grpc_has_tls(
+    toy_zoo: Path, files: dict[str, Path]
+) -> None:
+    settings: Any = {name: files[name] for name in MUTUAL} | {"http_host": "127.0.0.2"}
+    with server_in_thread(toy_zoo, **settings) as running:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert fetch(running.http, path)[0] == 200
+        with pytest.raises(OSError, match="refused"):
+            fetch(running.http.replace("127.0.0.2", "127.0.0.1"), "/metrics")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -131,15 +132,29 @@ def test_images_that_wait_are_told_by_model(
     assert queued(gated_server, model) == 0
 
 
-def test_a_call_that_was_given_up_is_counted_as_cancelled(
-    gate: Gate, gated_server: Running, gated: Stubs
+@pytest.mark.parametrize("method", ["Generate", "StreamGenerate"])
+def test_a_call_that_ran_into_its_deadline_is_counted_as_that(
+    gate: Gate, gated_server: Running, gated: Stubs, method: str
 ) -> None:
     gate.close()
-    assert (
-        refusal(
-            lambda: gated.images.Generate(pb.GenerateRequest(model="letters"), timeout=0.05)
-        ).code
-        == grpc.StatusCode.DEADLINE_EXCEEDED.name
-    )
-    labels = {"method": "Generate", "code": "CANCELLED"}
-    until(lambda: metric(gated_server.http, "ganagerie_requests_total", **labels) == 1, "counted")
+    call = getattr(gated.images, method)
+    refused = refusal(lambda: list(call(pb.GenerateRequest(model="letters"), timeout=0.25)))
+    assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED.name
+    ended = {"method": method, "code": "DEADLINE_EXCEEDED"}
+    until(lambda: metric(gated_server.http, "ganagerie_requests_total", **ended) == 1, "counted")
+    assert metric(gated_server.http, "ganagerie_requests_total", code="CANCELLED") == 0
+
+
+@pytest.mark.parametrize("timeout_s", [None, 60])
+def test_a_call_whose_caller_left_is_counted_as_cancelled(
+    gate: Gate, gated_server: Running, gated: Stubs, timeout_s: float | None
+) -> None:
+    gate.close()
+    request = pb.GenerateRequest(model="letters")
+    call: Any = gated.images.Generate.future(request, timeout=timeout_s)
+    gate.wait()
+    call.cancel()
+    ended = {"method": "Generate", "code": "CANCELLED"}
+    until(lambda: metric(gated_server.http, "ganagerie_requests_total", **ended) == 1, "counted")
+    assert metric(gated_server.http, "ganagerie_requests_total", code="DEADLINE_EXCEEDED") == 0
+    assert metric(gated_server.http, "ganagerie_requests_in_flight") == 0

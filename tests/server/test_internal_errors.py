@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import structlog
 
-from server.telemetry import configure_logging
+from server.telemetry.logs import configure_logging
 from tests.gate import Gate
 from tests.server.calls import Refusal, Stubs, metric
 from tests.serving import Running

@@ -43,6 +43,9 @@ def test_a_key_has_so_many_requests_at_once_and_no_more(
         assert refused == Refusal("RESOURCE_EXHAUSTED", busy, retry_s=1.0)
         labels = {"method": method, "code": "RESOURCE_EXHAUSTED"}
         until(lambda: metric(limited.http, "ganagerie_requests_total", **labels) == 1, "counted")
+        rejected = "ganagerie_requests_rejected_total"
+        assert metric(limited.http, rejected, reason="key_busy") == 1
+        assert metric(limited.http, "ganagerie_key_requests_total", key="alice") == 1
         with Client(limited.grpc, api_key=KEY) as client, pytest.raises(ServerBusy) as raised:
             client.models()
         assert (str(raised.value), raised.value.retry_after_s) == (busy, 1.0)

@@ -25,6 +25,7 @@ NO_TRUNCATION = f"{NO_WEIGHT}, or unset"
 NO_SCALE = "is outside 0 to 1 for truncation mode SCALE"
 NO_SEED = "(the seed of the last of 2 images must fit in 64 bits)"
 NO_MODE = "is unknown; allowed: THRESHOLD (1), SCALE (2)"
+NO_PRIORITY = "is unknown; allowed: NORMAL (1), BULK (2)"
 NO_FORMAT = "is unknown; allowed: PNG (1), JPEG (2), WEBP (3), RAW (4)"
 NO_INDEX = "is outside 0 to 2 of letters@1.0.0"
 NO_NAME = "is not a class of letters@1.0.0; nearest: 'B', 'C', 'A' (GetModel lists all 3)"
@@ -68,6 +69,8 @@ def refused_as_invalid(stubs: Stubs, field: str, reason: str, **fields: Any) -> 
         ("truncation_mode", {"truncation_mode": -1}, f"-1 {NO_MODE}"),
         ("format", {"format": 5}, f"5 {NO_FORMAT}"),
         ("format", {"format": -1}, f"-1 {NO_FORMAT}"),
+        ("priority", {"priority": 3}, f"3 {NO_PRIORITY}"),
+        ("priority", {"priority": -1}, f"-1 {NO_PRIORITY}"),
         ("quality", {"quality": 90}, "90: PNG has none; leave it unset"),
         ("quality", {"format": PNG, "quality": 0}, "0: PNG has none; leave it unset"),
         ("quality", {"format": RAW, "quality": 100}, "100: RAW has none; leave it unset"),

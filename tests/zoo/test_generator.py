@@ -225,18 +225,21 @@ def test_cuda_is_refused_where_it_is_not_installed(
 def test_cuda_does_not_fall_back_to_the_cpu(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     real = onnxruntime.InferenceSession
+    asked: list[tuple[str, str]] = []
 
-    def without_driver(content: bytes, options: Any, providers: list[str]) -> Any:
-        assert providers == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    def without_driver(content: bytes, options: Any, providers: list[Any]) -> Any:
+        assert providers[-1] == "CPUExecutionProvider"
+        asked.extend((name, options["device_id"]) for name, options in providers[:-1])
         return real(content, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(onnxruntime, "InferenceSession", without_driver)
     with pytest.raises(BackendError) as caught:
-        load(zoo, "plain", "cuda")
+        load_generator(Catalog.open(zoo).resolve("plain"), "cuda", gpus=(0, 3))
+    assert asked == [("CUDAExecutionProvider", "0"), ("CUDAExecutionProvider", "3")]
     assert str(caught.value) == (
-        "device cuda: onnxruntime could not start its CUDA provider and would fall back to the "
-        "CPU; check the driver and the CUDA and cuDNN libraries, or use --device cpu"
+        "device cuda, GPU 0, 3: onnxruntime could not start its CUDA provider and would fall "
+        "back to the CPU; check the driver and the CUDA and cuDNN libraries, or use --device cpu"
     )
     assert load(zoo, "plain", "auto").provider == "CPUExecutionProvider"
 

@@ -284,7 +284,7 @@ class GRPCInferenceServiceStub(typing.Generic[_GRPCInferenceServiceServerLiveTyp
     """Whether it makes images now: not while it starts or stops."""
 
     ModelReady: _GRPCInferenceServiceModelReadyType
-    """Whether a model makes images now."""
+    """Whether a model makes images now, also where it has to be loaded for that."""
 
     ServerMetadata: _GRPCInferenceServiceServerMetadataType
     """Who answers, and which extensions it speaks."""
@@ -370,7 +370,7 @@ class GRPCInferenceServiceServicer(metaclass=abc.ABCMeta):
         request: protos.inference.v2.open_inference_pb2.ModelReadyRequest,
         context: _ServicerContext,
     ) -> typing.Union[protos.inference.v2.open_inference_pb2.ModelReadyResponse, collections.abc.Awaitable[protos.inference.v2.open_inference_pb2.ModelReadyResponse]]:
-        """Whether a model makes images now."""
+        """Whether a model makes images now, also where it has to be loaded for that."""
 
     @abc.abstractmethod
     def ServerMetadata(

@@ -43,7 +43,7 @@ FORMATS = "png, jpeg, webp, raw"
             {"sequence_id": 1},
             None,
             "parameters",
-            f"'sequence_id' is unknown; allowed: {KNOWN}, truncation_mode",
+            f"'sequence_id' is unknown; allowed: {KNOWN}, truncation_mode, priority",
         ),
         (
             {},
@@ -97,6 +97,8 @@ FORMATS = "png, jpeg, webp, raw"
             "truncation_mode",
             "SCALE needs a truncation beside it",
         ),
+        ({"priority": "low"}, None, "priority", "'low' is unknown; allowed: normal, bulk"),
+        ({"priority": 1}, None, "parameters['priority']", "int64_param; allowed: string_param"),
         ({"quality": 90}, None, "quality", "90: RAW has none; leave it unset"),
         ({"format": "png"}, {"quality": 9}, "quality", "9: PNG has none; leave it unset"),
         ({"format": "jpeg", "quality": 0}, None, "quality", "0 is outside 1 to 100"),

@@ -1,0 +1,35 @@
+"""Before the first request: growing batches through every lane, and the largest that is quick."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from zoo.generator import Generator, Mixture
+
+_RUNS: Final = 2  # of each batch and lane: the first one allocates
+
+
+def warm_up(generator: Generator, most: int, seconds: float) -> int:
+    """How many images a batch may have: `most`, or what is computed within `seconds`; at least 1.
+
+    A batch that is being computed is what a lone request waits for under load, and what the memory
+    of a run is proportional to; on a CPU, more images at once are hardly made faster.
+    """
+    n = 1
+    while True:
+        took_s = max(_lane_s(generator, n, lane) for lane in range(generator.execution.lanes))
+        if n == most or took_s > seconds / 2:
+            return max(1, min(most, int(n * seconds / took_s)))
+        n = min(2 * n, most)
+
+
+def _lane_s(generator: Generator, n: int, lane: int) -> float:
+    """The quickest of some runs of a batch, seconds."""
+    mixtures: list[Mixture] | None = [((0, 1.0),)] * n if generator.card.classes else None
+    took_s = []
+    for _ in range(_RUNS):
+        started_s = time.perf_counter()
+        generator.generate(range(n), [None] * n, mixtures, lane)
+        took_s.append(time.perf_counter() - started_s)
+    return min(took_s)

@@ -1,0 +1,126 @@
+"""The queue: requests that have images to make, and whose turn it is.
+
+Work is counted in images. Requests of one priority take turns, a few images each, so that a large
+one does not hold up a small one; BULK ones get what NORMAL ones leave of a batch. A request whose
+reader lags behind is passed over until it catches up.
+
+Nothing here knows threads: the batcher calls it under its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from server.requests import Plan, Priority
+
+_TURN = 16  # images that one request puts into a batch before the next one has its turn
+
+Result = TypeVar("Result")
+
+
+@dataclass(eq=False)
+class Job(Generic[Result]):
+    """A request on its way.
+
+    Attributes:
+        plan: what to make.
+        loop: where its results are awaited.
+        window: most images that are being made or wait to be read.
+        held_bytes: what it takes of memory, at most.
+        next: its first image that no runner has taken.
+        unread: images that a runner has taken and the request has not read.
+    """
+
+    plan: Plan
+    loop: asyncio.AbstractEventLoop
+    window: int
+    held_bytes: int
+    results: asyncio.Queue[Result] = field(default_factory=asyncio.Queue)
+    submitted_s: float = field(default_factory=time.perf_counter)
+    next: int = 0
+    unread: int = 0
+    cancelled: bool = False
+
+    @property
+    def left(self) -> int:
+        """Images that no runner has taken."""
+        return self.plan.count - self.next
+
+    @property
+    def ready(self) -> int:
+        """Images that may be taken now."""
+        return min(self.left, self.window - self.unread)
+
+
+class WorkQueue(Generic[Result]):
+    """Jobs by priority, each in its turn.
+
+    Attributes:
+        waiting: images of all jobs that no runner has taken.
+        ready: those of them that may be taken now.
+        held_bytes: memory of all jobs that have not been dropped, at most.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.ready = 0
+        self.held_bytes = 0
+        self._turns: dict[Priority, deque[Job[Result]]] = {p: deque() for p in Priority}
+
+    @property
+    def oldest_s(self) -> float | None:
+        """When the job was submitted that has waited longest, by `time.perf_counter`."""
+        return min(
+            (job.submitted_s for turns in self._turns.values() for job in turns), default=None
+        )
+
+    def add(self, job: Job[Result]) -> None:
+        """A new job."""
+        self.held_bytes += job.held_bytes
+        self.waiting += job.left
+        self._line_up(job, job.ready)
+
+    def take(self, room: int) -> list[tuple[Job[Result], range]]:
+        """At most `room` images, by job; those of NORMAL jobs first."""
+        batch = []
+        for turns in self._turns.values():
+            while room and turns:
+                job = turns.popleft()
+                n = min(room, job.ready, _TURN)
+                batch.append((job, range(job.next, job.next + n)))
+                job.next += n
+                job.unread += n
+                room -= n
+                self.waiting -= n
+                self.ready -= n
+                if job.ready:
+                    turns.append(job)
+        return batch
+
+    def read(self, job: Job[Result], n: int) -> None:
+        """The job's request has read `n` images: that many more may be made."""
+        before = job.ready
+        job.unread -= n
+        if before:
+            self.ready += job.ready - before
+        else:
+            self._line_up(job, job.ready)
+
+    def drop(self, job: Job[Result]) -> None:
+        """The job has ended or is not wanted any more; each job is dropped once."""
+        job.cancelled = True
+        self.held_bytes -= job.held_bytes
+        self.waiting -= job.left
+        if job.ready:
+            self.ready -= job.ready
+            self._turns[job.plan.priority].remove(job)
+        job.next = job.plan.count
+
+    def _line_up(self, job: Job[Result], ready: int) -> None:
+        if ready:
+            self.ready += ready
+            self._turns[job.plan.priority].append(job)

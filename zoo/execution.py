@@ -1,0 +1,180 @@
+"""How a graph is run: sessions, threads and devices; one copy of the weights on each device.
+
+An execution has lanes, which may run at the same time, each from a thread of its own.
+
+On a CPU there is a lane a core. Of a session whose pool has a thread for each further core, lane 0
+calls `run` on its own thread: pool threads that have nothing to do help it, so a lone image gets
+all cores. Other lanes call `run_async`, which computes *on* a pool thread: while they are busy
+nobody helps anybody, and each batch has one core. Small graphs lose more by the hand-overs than
+they gain by the help; they get a single-threaded session, which all lanes call.
+
+On GPUs there is a lane a device. Batches are padded to a power of two, since each shape that a
+graph has not seen yet is slow, and the images are copied back by onnxruntime, once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.runtime import CPU, load_runtime
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Feeds = dict[str, NDArray[np.float32]]
+# A lone image that takes less, hand-over included, gains nothing by more cores: with the help of a
+# second one, a graph of 0.6 ms took 0.9 ms, and so did a graph of 1.3 ms (docs/benchmarks.md).
+_WORTH_HELP_S = 1.2e-3
+
+
+class Execution(Protocol):
+    """A graph that is ready to run.
+
+    Attributes:
+        provider: the execution provider that runs it, e.g. `CPUExecutionProvider`.
+        lanes: how many callers may run it at once.
+    """
+
+    provider: str
+    lanes: int
+
+    def run(self, feeds: Feeds, lane: int) -> NDArray[np.uint8]:
+        """Images uint8 [N, H, W, C]; feeds are [N, ...]; a lane has one caller at a time."""
+        ...
+
+
+class SingleThreaded:
+    """One session on the CPU, each call on its caller's thread alone."""
+
+    provider = CPU
+
+    def __init__(self, session: onnxruntime.InferenceSession, lanes: int) -> None:
+        self.lanes = lanes
+        self._session = session
+
+    def run(self, feeds: Feeds, lane: int) -> NDArray[np.uint8]:
+        """See `Execution`; any number of callers in a lane."""
+        images: NDArray[np.uint8] = self._session.run(["images"], feeds)[0]
+        return images
+
+
+class Pooled:
+    """One session on the CPU whose pool has `lanes - 1` threads; at least 2 lanes."""
+
+    provider = CPU
+
+    def __init__(self, session: onnxruntime.InferenceSession, lanes: int) -> None:
+        self.lanes = lanes
+        self._session = session
+
+    def run(self, feeds: Feeds, lane: int) -> NDArray[np.uint8]:
+        """See `Execution`; any number of callers in a lane."""
+        images: NDArray[np.uint8]
+        if lane == 0:
+            images = self._session.run(["images"], feeds)[0]
+            return images
+        ended: list[tuple[list[Any], str]] = []
+        finished = threading.Event()
+
+        def end(results: list[Any], _: None, error: str) -> None:
+            ended.append((results, error))
+            finished.set()
+
+        self._session.run_async(["images"], feeds, end, None)
+        finished.wait()
+        (results, error), *_ = ended
+        if error:
+            raise RuntimeError(error)
+        images = results[0]
+        return images
+
+
+class Devices:
+    """A session on each of several GPUs."""
+
+    def __init__(self, sessions: Sequence[onnxruntime.InferenceSession]) -> None:
+        self.provider: str = sessions[0].get_providers()[0]
+        self.lanes = len(sessions)
+        self._sessions = sessions
+
+    def run(self, feeds: Feeds, lane: int) -> NDArray[np.uint8]:
+        """See `Execution`."""
+        n = len(feeds["z"])
+        session = self._sessions[lane]
+        binding = session.io_binding()
+        for name, rows in feeds.items():
+            binding.bind_cpu_input(name, padded(rows))
+        binding.bind_output("images")  # in memory that the provider copies to, and we read
+        session.run_with_iobinding(binding)
+        images: NDArray[np.uint8] = binding.copy_outputs_to_cpu()[0]
+        return images[:n]
+
+
+def padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows [N, ...] and copies of the last one, up to the next power of two."""
+    missing = (1 << (len(rows) - 1).bit_length()) - len(rows)
+    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), mode="edge")
+
+
+def on_cpu(session: onnxruntime.InferenceSession, content: bytes, cores: int) -> Execution:
+    """The execution that suits a graph: pooled if a lone image takes long enough.
+
+    Args:
+        session: of the graph, on the CPU, with as many threads as there are cores.
+        content: the ONNX file.
+        cores: how many lanes.
+    """
+    if cores == 1:
+        return SingleThreaded(session, 1)
+    pooled, feeds = Pooled(session, cores), lone_feeds(session)
+    pooled.run(feeds, 1)
+    if min(_seconds(pooled, feeds, lane=1) for _ in range(5)) >= _WORTH_HELP_S:
+        return pooled
+    return SingleThreaded(open_session(content, [CPU], 1), cores)
+
+
+def _seconds(execution: Execution, feeds: Feeds, lane: int) -> float:
+    started_s = time.perf_counter()
+    execution.run(feeds, lane)
+    return time.perf_counter() - started_s
+
+
+def lone_feeds(session: onnxruntime.InferenceSession) -> Feeds:
+    """Zeros for one image: onnxruntime's work does not depend on the numbers."""
+    return {
+        node.name: np.zeros([1, *node.shape[1:]], np.float32)  # its other sizes are fixed
+        for node in session.get_inputs()
+    }
+
+
+def open_session(
+    content: bytes, providers: Sequence[Any], threads: int
+) -> onnxruntime.InferenceSession:
+    """A session on the bytes of a model.
+
+    Args:
+        content: the ONNX file.
+        providers: execution providers in order of preference, as onnxruntime takes them.
+        threads: how many compute a call on the CPU, the caller among them.
+    """
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin for work take the cores from those who have some.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A plan of the memory for every size of batch that comes along would be kept.
+    options.enable_mem_pattern = False
+    # A graph may name other files for its weights; none of those was checked.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", os.devnull
+    )
+    options.log_severity_level = 3  # errors; warnings about graph details are not for operators
+    return runtime.InferenceSession(content, options, providers=providers)
