@@ -20,9 +20,11 @@ trim() {
     done
 }
 
-# Compiled modules are never compared with their sources, whose times a copy may change.
+# Compiled modules are never compared with their sources, whose times a copy may change. Some packages
+# bring modules for newer Pythons (torch does), which nobody loads and which cannot be compiled.
 compiled() {
-    "$into/bin/python3" -m compileall -q --invalidation-mode unchecked-hash "$into/lib"
+    "$into/bin/python3" -m compileall -qq -j 0 --invalidation-mode unchecked-hash "$into/lib" ||
+        echo "image_packages.sh: some modules are not for this Python"
 }
 
 case "$1" in
