@@ -163,6 +163,7 @@ def test_compose_is_closed_to_other_machines_and_mounts_what_is_there() -> None:
 
 
 def test_compose_waits_longer_than_a_server_drains() -> None:
-    grace_s = ServeConfig.model_fields["grace_s"].default
+    fields = ServeConfig.model_fields
+    drains_s = fields["shutdown_delay_s"].default + fields["grace_s"].default
     waits = COMPOSE["services"]["server"]["stop_grace_period"]
-    assert int(waits.removesuffix("s")) > grace_s
+    assert int(waits.removesuffix("s")) > drains_s
