@@ -36,6 +36,8 @@ def _check_serving(image: Image) -> None:
             for model in client.models():
                 images = client.generate(model, count=16, truncation=1.0, seed=1)
                 check(_are_pictures(images), f"16 images of {model} from outside")
+            warned = any("OPEN TO OTHER" in e.get("event", "") for e in container.events())
+            check(warned, "the log says that the port is open")
             _drain(container, client)
         check(container.run(*health) == 1, f"{' '.join(image.health_check)}: exit code 1 now")
 
