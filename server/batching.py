@@ -197,16 +197,17 @@ class Batcher:
 
     def _run(self, lane: int) -> None:
         while batch := self._take(lane):
-            started_s = time.perf_counter()
-            results: list[tuple[_Job, Results]]
-            try:
-                encoded, times = compute(self._generator, batch, lane)
-                self._observe(times)
-                results = [(job, (images, times)) for job, images in encoded]
-            except Exception as error:  # noqa: BLE001  whatever it is, its requests must hear of it
-                results = [(job, error) for job, _ in batch]
-            self._keep_pace(batch, time.perf_counter() - started_s)
-            _hand_over(results)
+            _hand_over(self._make(batch, lane))
+            del batch  # it would be kept until there is another
+
+    def _make(self, batch: list[tuple[_Job, range]], lane: int) -> list[tuple[_Job, Results]]:
+        try:
+            encoded, times = compute(self._generator, batch, lane)
+        except Exception as error:  # noqa: BLE001  whatever it is, its requests must hear of it
+            return [(job, error) for job, _ in batch]
+        self._keep_pace(times)
+        self._observe(times)
+        return [(job, (images, times)) for job, images in encoded]
 
     def _take(self, lane: int) -> list[tuple[_Job, range]]:
         """Waits for work; returns which images of which jobs to make, or nothing when closed."""
@@ -227,8 +228,8 @@ class Batcher:
         oldest_s = queue.oldest_s
         return oldest_s is not None and time.perf_counter() - oldest_s >= self._max_queue_delay_s
 
-    def _keep_pace(self, batch: list[tuple[_Job, range]], seconds: float) -> None:
-        pace_s = seconds / sum(len(indices) for _, indices in batch) / self.runners
+    def _keep_pace(self, times: BatchTimes) -> None:
+        pace_s = (times.compute_s + times.encode_s) / times.images / self.runners
         with self._lock:
             self._pace_s += (_PACE if self._pace_s else 1.0) * (pace_s - self._pace_s)
 

@@ -22,7 +22,11 @@ from zoo.generator import Generator, load_generator
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """A model in memory, its batcher, and what it has done so far."""
+    """A model in memory, its batcher, and what it has done so far.
+
+    Whoever has one from `Residency.resolve` enters `tally.request()` before awaiting anything: that
+    keeps it in memory.
+    """
 
     card: Card
     generator: Generator

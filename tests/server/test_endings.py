@@ -121,6 +121,11 @@ def test_given_up_by_a_server_that_ends(
         with server.held(method, stage, count=COUNT, seed=SEEDS[0], blocker_ends=False) as call:
             ended = server.stop()
             assert call.refusal().code in {"UNAVAILABLE", "CANCELLED"}
+            # The caller may hear of it before the server has dropped what waits; /metrics is gone.
+            app = server.running.app
+            assert app is not None
+            residents = app.residency.loaded()
+            until(lambda: not any(r.batcher.waiting for r in residents), "dropped")
         ended.result(TIMEOUT_S)
         assert server.computed(SEEDS) == taken_at(stage)
     ended_without_a_trace(before)

@@ -13,12 +13,15 @@ from tests.serving import server_in_thread
 from zoo.errors import ZooError
 
 
-@pytest.mark.parametrize(("max_batch", "warm"), [(1, 1), (7, 7), (8, 8), (48, 8)])
-def test_every_model_has_made_a_batch_when_the_server_is_ready(
-    gate: Gate, toy_zoo: Path, max_batch: int, warm: int
+@pytest.mark.parametrize(
+    ("max_batch", "sizes"), [(1, [1]), (7, [1, 2, 4, 7]), (8, [1, 2, 4, 8]), (9, [1, 2, 4, 8, 9])]
+)
+def test_every_model_has_made_real_batches_when_the_server_is_ready(
+    gate: Gate, toy_zoo: Path, max_batch: int, sizes: list[int]
 ) -> None:
-    with server_in_thread(toy_zoo, max_batch=max_batch):
-        assert gate.seeds == [*range(warm)] * 4
+    with server_in_thread(toy_zoo, runners=1, max_batch=max_batch, max_batch_ms=60_000):
+        of_one_model = [seed for size in sizes for _ in range(2) for seed in range(size)]
+        assert gate.seeds == of_one_model * 4
 
 
 def test_a_model_that_loads_but_makes_no_images_is_unavailable(gate: Gate, zoo: Path) -> None:
