@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from zoo.runtime import Device, providers_for
 
-_DEVICE: Device = "cuda" if os.environ.get("GANAGERIE_DEVICE") == "cuda" else "cpu"  # the server's
+DEVICE: Device = "cuda" if os.environ.get("GANAGERIE_DEVICE") == "cuda" else "cpu"  # the server's
 
 
 def measure(path: Path, seconds: float, batch: int) -> float:
     """Images per second of one single-threaded session, called by one thread a core."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=providers_for(_DEVICE))
+    session = onnxruntime.InferenceSession(path, options, providers=providers_for(DEVICE))
     feeds = feeds_of(session, batch)
     session.run(None, feeds)
     start_s = time.perf_counter()

@@ -16,6 +16,7 @@ from ganagerie.commands import (
     doctor,
     evaluate,
     generate,
+    health,
     monitor,
     publish,
     sample,
@@ -43,6 +44,7 @@ app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 zoo.app.command("pull", epilog=zoo_hub.PULL_EXAMPLES)(zoo_hub.pull)
 zoo.app.command("push", epilog=zoo_hub.PUSH_EXAMPLES)(zoo_hub.push)
+app.command("health", epilog=health.EXAMPLES)(health.health)
 app.add_typer(admin.app, name="admin")
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)

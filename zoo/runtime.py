@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Any, Literal
 
 from zoo.errors import BackendError
@@ -44,13 +46,16 @@ def load_runtime() -> Any:
 def providers_for(device: Device) -> list[Provider]:
     """Execution providers in order of preference, with the options that they get.
 
+    CUDA's libraries are loaded where it is one of them.
+
     Args:
         device: `auto` takes CUDA where it works and the CPU otherwise; `cuda` does not fall back.
 
     Raises:
         BackendError: `cuda` with an onnxruntime that was built without it.
     """
-    available = load_runtime().get_available_providers()
+    runtime = load_runtime()
+    available = runtime.get_available_providers()
     if device == "cuda" and CUDA not in available:
         raise BackendError(
             f"device cuda: this onnxruntime has only {', '.join(available)}; "
@@ -58,4 +63,14 @@ def providers_for(device: Device) -> list[Provider]:
         )
     if device == "cpu" or CUDA not in available:
         return [CPU]
+    _load_cuda(runtime)
     return [(CUDA, dict(CUDA_OPTIONS)), CPU]
+
+
+def _load_cuda(runtime: Any) -> None:
+    """From the packages that the extra `gpu` brings, else from the system.
+
+    What cannot be loaded is no error here: the session then falls back, which its caller judges.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints, and an image may go to stdout
+        runtime.preload_dlls()
