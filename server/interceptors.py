@@ -93,7 +93,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                     async for answer in found:
                         yield answer
             except InvalidRequest as error:
+                del requests  # see `Call.abort`
                 await Call(self._telemetry, method).abort(context, error)
+            except grpc.aio.AbortError as error:
+                del requests
+                raise error.with_traceback(None)  # noqa: B904  it is the same error
 
         return grpc.stream_stream_rpc_method_handler(call, None, serialize)
 
@@ -105,6 +109,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                 try:
                     return await behaviour(_parsed(request, parse), context)
                 except Exception as error:  # noqa: BLE001  the last door before the client
+                    del request  # see `Call.abort`
                     await call.abort(context, error)
 
         return call
@@ -121,6 +126,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                     async for message in behaviour(_parsed(request, parse), context):
                         yield message
                 except Exception as error:  # noqa: BLE001  the last door before the client
+                    del request  # see `Call.abort`
                     await call.abort(context, error)
 
         return call
@@ -158,12 +164,21 @@ class Call:
         self._telemetry.request(self._method, self._code.name, seconds)
 
     async def abort(self, context: Any, error: Exception) -> NoReturn:
-        """Ends the call with the status that `error` stands for."""
+        """Ends the call with the status that `error` stands for.
+
+        gRPC keeps the exception that `context.abort` raises, in a cycle with the context, until
+        Python's collector comes by, and with it whatever its frames, or those of `error`, refer
+        to. So the frames of `error` are let go here, and callers let go of their requests.
+        """
         known = (code for kind, code in _STATUS.items() if isinstance(error, kind))
         self._code = next(known, grpc.StatusCode.INTERNAL)
         if self._code is grpc.StatusCode.INTERNAL:
+            # Requests that share a batch share its error: each of them logs it with its frames.
             _log.error("internal error", method=self._method, exc_info=error)
             await context.abort(self._code, "internal error")
+        for found in (error, error.__cause__, error.__context__):
+            if found is not None:
+                found.__traceback__ = None
         await context.abort(self._code, str(error), _details(self._code, error))
         raise AssertionError("abort returned")
 
