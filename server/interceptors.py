@@ -93,11 +93,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                     async for answer in found:
                         yield answer
             except InvalidRequest as error:
-                del requests  # see `Call.abort`
                 await Call(self._telemetry, method).abort(context, error)
-            except grpc.aio.AbortError as error:
-                del requests
-                raise error.with_traceback(None)  # noqa: B904  it is the same error
 
         return grpc.stream_stream_rpc_method_handler(call, None, serialize)
 

@@ -21,7 +21,6 @@ METHODS = (
     "/ganagerie.v1.ImageGeneration/StreamGenerate",
     "/ganagerie.v1.Zoo/GetModel",
     "/inference.GRPCInferenceService/ModelInfer",
-    "/grpc.health.v1.Health/Check",
 )
 BODIES = {
     # In each of these messages field 1 is a name.
