@@ -122,7 +122,6 @@ def test_given_up_by_a_server_that_ends(
             ended = server.stop()
             assert call.refusal().code in {"UNAVAILABLE", "CANCELLED"}
         ended.result(TIMEOUT_S)
-        assert server.computed(SEEDS) == taken_at(stage)
     ended_without_a_trace(before)
 
 
