@@ -1,0 +1,66 @@
+"""A name with several addresses: the clients use them all, and lose nothing when one goes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ganagerie import AsyncClient, Client
+from tests.server.calls import metric, until
+from tests.serving import Running, server_in_thread
+
+
+def _target(*servers: Running) -> str:
+    """gRPC's own form for a name that leads to these."""
+    return "ipv4:" + ",".join(server.grpc for server in servers)
+
+
+def _served(server: Running) -> float:
+    return metric(server.http, "ganagerie_requests_total", code="OK")
+
+
+def test_calls_go_to_every_address(toy_zoo: Path) -> None:
+    with (
+        server_in_thread(toy_zoo) as one,
+        server_in_thread(toy_zoo) as other,
+        Client(_target(one, other)) as client,
+    ):
+
+        def both_have_served() -> bool:
+            assert len(list(client.generate("plain", count=2, seed=1))) == 2
+            return min(_served(one), _served(other)) >= 3
+
+        until(both_have_served, "calls at both servers")
+
+
+def test_calls_of_the_async_client_go_to_every_address(toy_zoo: Path) -> None:
+    async def call(target: str) -> None:
+        async with AsyncClient(target) as client:
+            for _ in range(20):
+                assert len(await client.generate("plain", count=2, seed=1)) == 2
+
+    with server_in_thread(toy_zoo) as one, server_in_thread(toy_zoo) as other:
+
+        def both_have_served() -> bool:
+            asyncio.run(call(_target(one, other)))
+            return min(_served(one), _served(other)) >= 3
+
+        until(both_have_served, "calls at both servers")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_server_that_stops_takes_no_call_with_it(toy_zoo: Path, which: int) -> None:
+    with ExitStack() as staying, ExitStack() as leaving:
+        servers = [
+            (leaving if index == which else staying).enter_context(server_in_thread(toy_zoo))
+            for index in range(2)
+        ]
+        client = staying.enter_context(Client(_target(*servers)))
+        for _ in range(10):
+            list(client.generate("plain", seed=1))
+        leaving.close()
+        for _ in range(20):
+            assert len(list(client.generate("plain", seed=1))) == 1
