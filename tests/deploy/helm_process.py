@@ -1,4 +1,4 @@
-"""`python -m tests.deploy.helm_process CHART`: renders with Helm itself, for tests/deploy/charts.py.
+"""`python -m tests.deploy.helm_process CHART`: renders with Helm itself, for `charts.py`.
 
 In a process of its own, because Go's runtime has threads and signal handlers. Reads a JSON array of
 values from stdin; writes one of what came of each: the text of each template, or a refusal.

@@ -37,7 +37,9 @@ def _leaves(values: Document, prefix: str = "") -> dict[str, Any]:
 def _documented() -> dict[str, str]:
     """Defaults by the value's name, as the README's tables have them."""
     text = (CHART / "README.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|", text, re.MULTILINE))
+    rows = re.findall(r"^\| `([\w.]+)` \|(.*?)\|", text, re.MULTILINE)
+    assert len(rows) == len({name for name, _ in rows})
+    return {name: default.strip() for name, default in rows}
 
 
 def test_every_value_is_documented_and_nothing_else() -> None:
@@ -49,7 +51,7 @@ def test_defaults_are_documented_as_they_are() -> None:
         told = _documented()[name]
         if isinstance(value, bool):
             assert told == f"`{str(value).lower()}`", name
-        elif isinstance(value, str | int) and value != "":
+        elif isinstance(value, str | int) and value:
             assert told == f"`{value}`", name
         elif not value:
             assert told == "", name
