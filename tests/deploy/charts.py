@@ -99,7 +99,7 @@ def _rendered(answer: dict[str, str] | str) -> Rendered:
 
 @cache  # most of what many cases render is the same
 def _parsed(text: str) -> tuple[Document, ...]:
-    return tuple(d for d in yaml.load_all(text, Loader=_Strict) if d is not None)  # noqa: S506
+    return tuple(d for d in yaml.load_all(text, Loader=_Strict) if d is not None)
 
 
 class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -217,7 +217,7 @@ def test_nobody_in_a_list_means_nobody() -> None:
     cases: list[Document] = [{}, {"clients": peers, "scrapers": []}, {"clients": []}]
     rendered = render([{"networkPolicy": {**on, **case}} for case in cases])
     policies = [each.one("NetworkPolicy")["spec"] for each in rendered]
-    same = [{"podSelector": {}}]
+    same: list[Document] = [{"podSelector": {}}]
     assert [_allowed(policy["ingress"]) for policy in policies] == [
         {"grpc": same, "http": same},
         {"grpc": peers},

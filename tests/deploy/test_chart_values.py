@@ -80,7 +80,7 @@ def test_ports_are_the_servers_defaults() -> None:
 def test_every_setting_reaches_the_server(tmp_path: Path) -> None:
     texts: Document = {name: first for name, (first, _) in SETTINGS.items() if name not in PATHS}
     of_a_pod = {"port": 50052, "http_port": 8081}
-    made = ServeConfig(**{**texts, **of_a_pod, "admin": False, "max_in_flight_per_key": 0})
+    made = load_config({**texts, **of_a_pod, "admin": False, "max_in_flight_per_key": 0})
     given = {name: getattr(made, name) for name in texts if name != "admin"}
     given["max_in_flight_per_key"] = 7
     rendered = render_one({**MOUNTED, "config": given})
@@ -172,7 +172,7 @@ def test_what_cannot_work_is_refused() -> None:
 @needs_helm
 def test_the_margins_are_kept_to_the_second() -> None:
     """Kubernetes kills after this many seconds, whole ones."""
-    cases = [
+    cases: list[Document] = [
         {},
         {"config": {"shutdown_delay_s": 0, "grace_s": 0}, "terminationMarginSeconds": 5},
         {"config": {"shutdown_delay_s": 2.5, "grace_s": 600.25}},
@@ -184,20 +184,19 @@ def test_the_margins_are_kept_to_the_second() -> None:
 
 @needs_helm
 def test_runners_are_as_many_as_the_pod_has_processors() -> None:
-    def variable(resources: Document, **config: Any) -> str | None:
-        values = {"resources": {"requests": None, "limits": None, **resources}, "config": config}
-        env = render_one(values).container["env"] or []
-        found = [
-            e["valueFrom"]["resourceFieldRef"] for e in env if e["name"] == "GANAGERIE_RUNNERS"
-        ]
-        return found[0]["resource"] if found else None
-
     limited: Document = {"limits": {"cpu": 2}, "requests": {"cpu": 1}}
-    assert variable(limited) == "limits.cpu"
-    assert variable({"requests": {"cpu": "1500m"}}) == "requests.cpu"
-    assert variable({}) is None
-    # A variable would win over the file.
-    assert variable(limited, runners=3) is None
+    cases: list[tuple[Document, Document, str | None]] = [
+        (limited, {}, "limits.cpu"),
+        ({"requests": {"cpu": "1500m"}}, {}, "requests.cpu"),
+        ({"requests": {"cpu": None}}, {}, None),
+        (limited, {"runners": 3}, None),  # a variable would win over the file
+    ]
+    rendered = render([{"resources": of, "config": config} for of, config, _ in cases])
+    for (of, _, resource), found in zip(cases, rendered, strict=True):
+        env = {each["name"]: each for each in found.container["env"] or []}
+        made = env.get("GANAGERIE_RUNNERS", {}).get("valueFrom", {}).get("resourceFieldRef")
+        wanted = {"containerName": "ganagerie", "resource": resource, "divisor": "1"}
+        assert made == (wanted if resource else None), of
 
 
 @needs_helm

@@ -6,10 +6,11 @@ import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 
 from ganagerie import AsyncClient, Client
-from tests.server.calls import metric, until
+from tests.server.calls import Stubs, metric, until
 from tests.serving import Running, server_in_thread
 
 
@@ -46,6 +47,22 @@ def test_calls_of_the_async_client_go_to_every_address(toy_zoo: Path) -> None:
 
         def both_have_served() -> bool:
             asyncio.run(call(_target(one, other)))
+            return min(_served(one), _served(other)) >= 3
+
+        until(both_have_served, "calls at both servers")
+
+
+def test_other_clients_ask_for_it(toy_zoo: Path) -> None:
+    """As docs/operations.md says."""
+    options = [("grpc.lb_policy_name", "round_robin")]
+    with (
+        server_in_thread(toy_zoo) as one,
+        server_in_thread(toy_zoo) as other,
+        grpc.insecure_channel(_target(one, other), options=options) as channel,
+    ):
+
+        def both_have_served() -> bool:
+            assert len(Stubs(channel).generate("plain", seed=1)) == 1
             return min(_served(one), _served(other)) >= 3
 
         until(both_have_served, "calls at both servers")
