@@ -8,8 +8,8 @@ TARGETS ?= cpu gpu
 IMAGES ?= build/images
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format protos bench lock image-check package-check deploy-check \
-	sbom audit clean
+.PHONY: help serve test check format protos bench gpu-check lock image-check package-check \
+	deploy-check sbom audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +35,17 @@ protos: $(VENV)/.dev  ## regenerate the gRPC stubs
 
 bench: $(VENV)/.dev  ## measure what docs/benchmarks.md records: some minutes, an idle machine
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.sample
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.image_parts
 	$(BIN)/python -m benchmarks.training_step
 	$(BIN)/python -m benchmarks.monitor
 	$(BIN)/python -m benchmarks.export
+
+# With a GPU in an environment of its own: onnxruntime and onnxruntime-gpu are one module.
+gpu-check: $(if $(shell command -v nvidia-smi),$(VENV)-gpu/.gpu,$(VENV)/.dev)  ## doctor and benchmarks on a GPU, as a record: some minutes
+	$(<D)/bin/python -m benchmarks.gpu_check $(ARGS)
 
 lock: $(VENV)/.release  ## pin what the images install, with hashes; ARGS=--upgrade for the newest
 	$(BIN)/python -m scripts.lock $(ARGS)
@@ -69,17 +75,18 @@ audit: $(VENV)/.release  ## look for known vulnerabilities in what the images in
 			|| exit 1; done
 
 clean:  ## remove the environment and everything that tools left behind
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(VENV)-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Serving needs no torch; testing does.
 $(VENV)/.serve: EXTRAS := cpu
 $(VENV)/.dev: EXTRAS := cpu,train,dev
+$(VENV)-gpu/.gpu: EXTRAS := gpu,train,dev
 $(VENV)/.release: EXTRAS := release
-$(VENV)/.serve $(VENV)/.dev $(VENV)/.release: pyproject.toml
+$(VENV)/.serve $(VENV)/.dev $(VENV)/.release $(VENV)-gpu/.gpu: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
 		f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -13,15 +13,18 @@ import typer
 
 from ganagerie.commands import (
     admin,
+    doctor,
     evaluate,
     generate,
     health,
     monitor,
     publish,
+    sample,
     serve,
     study,
     train,
     zoo,
+    zoo_hub,
 )
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
@@ -36,7 +39,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
+app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+zoo.app.command("pull", epilog=zoo_hub.PULL_EXAMPLES)(zoo_hub.pull)
+zoo.app.command("push", epilog=zoo_hub.PUSH_EXAMPLES)(zoo_hub.push)
 app.command("health", epilog=health.EXAMPLES)(health.health)
 app.add_typer(admin.app, name="admin")
 app.add_typer(zoo.app, name="zoo")

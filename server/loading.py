@@ -71,10 +71,10 @@ class Loader:
     def _load(self, entry: Entry) -> Resident:
         config = self._config
         generator = load_generator(entry, config.device, config.runners, config.gpu_numbers)
-        max_batch = warm_up(generator, config.max_batch, config.max_batch_ms / 1e3)
-        return self._settle(entry.card, generator, max_batch)
+        image_s = warm_up(generator, config.max_batch, config.max_batch_ms / 1e3)
+        return self._settle(entry.card, generator, image_s)
 
-    def _settle(self, card: Card, generator: Generator, max_batch: int) -> Resident:
+    def _settle(self, card: Card, generator: Generator, image_s: float) -> Resident:
         config, tally = self._config, Tally()
 
         def observe(times: BatchTimes) -> None:
@@ -83,7 +83,9 @@ class Loader:
 
         batcher = Batcher(
             generator,
-            max_batch=max_batch,
+            max_batch=config.max_batch,
+            max_batch_s=config.max_batch_ms / 1e3,
+            image_s=image_s,
             max_queue_images=config.max_queue_images,
             max_queue_bytes=config.max_queue_bytes,
             max_queue_delay_s=config.max_queue_delay_ms / 1e3,

@@ -66,7 +66,7 @@ def test_defaults_are_for_one_machine(serve: Command) -> None:
         "device": "auto",
         "max_count": 4096,
         "max_batch": 256,
-        "max_batch_ms": 10.0,
+        "max_batch_ms": 25.0,
         "max_queue_images": 16384,
         "max_queue_bytes": 256 * 1024 * 1024,
         "max_queue_delay_ms": 0.0,
