@@ -8,6 +8,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.deploy.charts import CHART, Document, Rendered, helm, needs_helm, render
 
@@ -145,6 +146,18 @@ def test_selectors_find_the_pods(everything: list[tuple[Document, Rendered]]) ->
             assert (target["kind"], target["name"]) == ("Deployment", "art-ganagerie")
 
 
+def test_what_scales_is_what_the_adapter_makes() -> None:
+    """test_dashboards.py holds the name against a running server."""
+    (rendered,) = render([{"autoscaling": {"enabled": True, "queueImages": 1_000_000}}])
+    hpa = rendered.one("HorizontalPodAutoscaler")["spec"]
+    (metric,) = hpa["metrics"]
+    assert metric["pods"]["target"] == {"type": "AverageValue", "averageValue": "1000000"}
+    file = CHART.parents[1] / "prometheus" / "adapter.yml"
+    (rule,) = yaml.safe_load(file.read_text(encoding="utf-8"))["rules"]["custom"]
+    assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
+    assert rule["seriesQuery"].startswith(f"{rule['name']['as']}{{")
+
+
 def test_a_pod_is_scraped_once(everything: list[tuple[Document, Rendered]]) -> None:
     """Two services lead to the same pods."""
     for values, rendered in everything:
@@ -182,7 +195,7 @@ def test_what_is_mounted_is_what_the_config_names(
         parents = {path if path == "/zoo" else path.rpartition("/")[0] for path in named}
         assert parents == folders - {"/tmp"}, values  # noqa: S108  a mount point of the container
         writable = {
-            m["mountPath"] for m in rendered.container["volumeMounts"] if "readOnly" not in m
+            m["mountPath"] for m in rendered.container["volumeMounts"] if not m.get("readOnly")
         }
         assert writable == {"/tmp"}  # noqa: S108
 

@@ -59,8 +59,8 @@ admin_keys: /etc/ganagerie/admin-keys/{{ .Values.admin.key }}
 {{- end }}
 {{- end -}}
 
-{{/* The file that `serve --config` reads. A scalar of JSON is one of TOML; Helm's own toToml makes
-floats of integers in some versions. */}}
+{{/* The file that `serve --config` reads. A scalar of JSON is one of TOML; toToml makes
+floats of integers. */}}
 {{- define "ganagerie.toml" -}}
 {{- range $key, $value := merge (include "ganagerie.made" . | fromYaml) .Values.config }}
 {{ $key }} = {{ toJson $value }}
