@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -70,14 +72,30 @@ def test_other_clients_ask_for_it(toy_zoo: Path) -> None:
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_server_that_stops_takes_no_call_with_it(toy_zoo: Path, which: int) -> None:
+    """One of two is drained while callers go on without a pause."""
     with ExitStack() as staying, ExitStack() as leaving:
         servers = [
             (leaving if index == which else staying).enter_context(server_in_thread(toy_zoo))
             for index in range(2)
         ]
         client = staying.enter_context(Client(_target(*servers)))
-        for _ in range(10):
-            list(client.generate("plain", seed=1))
-        leaving.close()
-        for _ in range(20):
-            assert len(list(client.generate("plain", seed=1))) == 1
+        over = threading.Event()
+
+        def call() -> int:
+            done = 0
+            while not over.is_set():
+                assert len(list(client.generate("plain", count=4))) == 4
+                done += 1
+            return done
+
+        with ThreadPoolExecutor(4) as pool:
+            callers = [pool.submit(call) for _ in range(4)]
+            try:
+                until(lambda: min(map(_served, servers)) >= 5, "calls at both servers")
+                leaving.close()
+                left = servers[1 - which]
+                before = _served(left)
+                until(lambda: _served(left) >= before + 20, "calls at the one that stays")
+            finally:
+                over.set()
+            assert min(caller.result() for caller in callers) > 0
