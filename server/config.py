@@ -73,6 +73,11 @@ class ServeConfig(BaseSettings):
         description="Milliseconds that an image may wait for a batch to fill up; 0: a free runner "
         "takes what there is.",
     )
+    cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory for finished images that may be asked for again, per model; 0: none.",
+    )
     gpus: str = Field(
         "0",
         pattern=r"^\d+(,\d+)*$",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from server.batch import BatchTimes
 from server.batching import Batcher
 from server.config import ServeConfig
+from server.image_cache import ImageCache
+from server.requests import FinishedImage, Plan
 from server.tally import Tally
 from server.warm_up import warm_up
 from zoo.card import Card
@@ -32,6 +34,19 @@ class Resident:
     generator: Generator
     batcher: Batcher
     tally: Tally
+    cache: ImageCache | None = None
+
+    def images(
+        self,
+        plan: Plan,
+        observe: Callable[[int, BatchTimes], None] | None = None,
+        *,
+        streamed: bool = False,
+    ) -> AsyncGenerator[list[FinishedImage]]:
+        """As `Batcher.images`, from the cache where there is one; latents are not looked up."""
+        if self.cache is None or plan.z is not None:
+            return self.batcher.images(plan, observe, streamed=streamed)
+        return self.cache.images(self.batcher, plan, observe, streamed=streamed)
 
 
 class Loader:
@@ -91,7 +106,8 @@ class Loader:
             max_queue_delay_s=config.max_queue_delay_ms / 1e3,
             observe=observe,
         )
-        return Resident(card, generator, batcher, tally)
+        cache = ImageCache(config.cache_bytes) if config.cache_bytes else None
+        return Resident(card, generator, batcher, tally, cache)
 
 
 def artifact_bytes(entry: Entry) -> int:
