@@ -23,7 +23,7 @@ def test_every_limit_is_there_with_its_default() -> None:
     limits = {
         name: field.default
         for name, field in ServeConfig.model_fields.items()
-        if name.startswith(("max_", "min_")) or name.endswith("_s")
+        if name.startswith(("max_", "min_")) or name.endswith(("_s", "_bytes"))
     }
     assert len(limits) > 15
     assert {name: float(default) for name, default in told} == limits
