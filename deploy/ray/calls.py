@@ -50,7 +50,7 @@ class Calls:
         )
         pb_grpc.add_ZooServicer_to_server(ZooService(residency), self)  # type: ignore[arg-type]
 
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Of no use here; the generated code calls both."""
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:

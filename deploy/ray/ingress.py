@@ -35,9 +35,7 @@ class Ingress:
         self._replicas = replicas
         self._multiplexed = multiplexed
 
-    async def Generate(
-        self, request: pb.GenerateRequest, grpc_context: Any
-    ) -> pb.GenerateResponse:
+    async def Generate(self, request: pb.GenerateRequest, grpc_context: Any) -> pb.GenerateResponse:
         """All images in one answer."""
         answer = await self._unary(f"{IMAGES}Generate", request, request.model, grpc_context)
         return pb.GenerateResponse.FromString(answer)
@@ -49,9 +47,7 @@ class Ingress:
         answer = await self._unary(f"{ZOO}ListModels", request, "", grpc_context)
         return pb.ListModelsResponse.FromString(answer)
 
-    async def GetModel(
-        self, request: pb.GetModelRequest, grpc_context: Any
-    ) -> pb.GetModelResponse:
+    async def GetModel(self, request: pb.GetModelRequest, grpc_context: Any) -> pb.GetModelResponse:
         """One model, with its card and class names."""
         answer = await self._unary(f"{ZOO}GetModel", request, "", grpc_context)
         return pb.GetModelResponse.FromString(answer)
@@ -61,7 +57,9 @@ class Ingress:
     ) -> AsyncIterator[pb.GeneratedImage]:
         """One message per image; a replica that dies is succeeded by one that makes the rest."""
         if not request.HasField("seed"):
-            request.seed = secrets.randbits(DRAWN_SEED_BITS)  # the successor must make the same images
+            request.seed = secrets.randbits(
+                DRAWN_SEED_BITS
+            )  # the successor must make the same images
         replicas, data = self._for(request.model), request.SerializeToString()
         sent: set[int] = set()
         for attempt in range(1, ATTEMPTS + 1):
