@@ -17,6 +17,7 @@ from ray.exceptions import RayActorError
 from deploy.ray.calls import IMAGES, ZOO, Refusal
 from protos.v1 import ganagerie_pb2 as pb
 from server.requests import DRAWN_SEED_BITS
+from server.telemetry.logs import configure_logging
 
 ATTEMPTS: Final = 3  # replicas that a request may outlive: one that kills them has to end
 
@@ -32,6 +33,7 @@ class Ingress:
     """
 
     def __init__(self, replicas: Any, multiplexed: bool) -> None:
+        configure_logging("auto")
         self._replicas = replicas
         self._multiplexed = multiplexed
 

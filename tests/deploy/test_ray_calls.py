@@ -44,7 +44,7 @@ def over_the_wire(address: str, path: str, request: bytes) -> tuple[bytes, Refus
         try:
             return call(request), None
         except grpc.RpcError as error:
-            trailing = tuple((key, value) for key, value in error.trailing_metadata() or ())
+            trailing = tuple(map(tuple, error.trailing_metadata() or ()))
             return b"", Refusal(error.code(), error.details() or "", trailing)
 
 
