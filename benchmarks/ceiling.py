@@ -1,5 +1,7 @@
 """The ceiling: what plain onnxruntime gives with every core busy, and nothing else to do.
 
+GANAGERIE_DEVICE=cuda measures it on the GPU, as the server then runs.
+
 `python -m benchmarks.ceiling ONNX SECONDS BATCH` prints images per second.
 """
 
@@ -15,12 +17,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from zoo.runtime import Device, providers_for
+
+DEVICE: Device = "cuda" if os.environ.get("GANAGERIE_DEVICE") == "cuda" else "cpu"  # the server's
+
 
 def measure(path: Path, seconds: float, batch: int) -> float:
     """Images per second of one single-threaded session, called by one thread a core."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=providers_for(DEVICE))
     feeds = feeds_of(session, batch)
     session.run(None, feeds)
     start_s = time.perf_counter()

@@ -1,15 +1,18 @@
-"""A closed-loop load generator, in a process of its own.
+"""A load generator, in a process of its own; prints a JSON object.
 
-`python -m benchmarks.load TARGET MODEL CALLERS IMAGES SECONDS` keeps CALLERS calls of IMAGES images
-each in flight, and prints a JSON object: images per second and quantiles of latency.
+Closed loop: `python -m benchmarks.load TARGET MODEL --callers 32 --images 16` keeps so many calls
+in flight. Open loop: `--rate 200` starts so many calls a second, at the times of a Poisson process,
+however many are in flight; a call's latency counts from the time at which it was due.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import itertools
 import json
-import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -19,45 +22,98 @@ import numpy as np
 from protos.v1 import ganagerie_pb2 as pb
 
 _WARM_UP_S = 1.0
+_LATEST_S = 10.0  # that an open loop waits for its last answers
 
 
-async def run(target: str, model: str, callers: int, images: int, seconds: float) -> dict[str, Any]:
-    """Counts whole answers between the warm-up and the end."""
-    async with grpc.aio.insecure_channel(target) as channel:
+class Load:
+    """Calls, and what became of them."""
+
+    def __init__(self, channel: grpc.aio.Channel, options: argparse.Namespace) -> None:
+        self.start_s = time.perf_counter() + _WARM_UP_S
+        self.end_s = self.start_s + options.seconds
+        self.latencies_s: list[float] = []  # of calls that were due after the warm-up
+        self.completed = 0  # calls that ended between the warm-up and the end
+        self.errors = 0
+        self.answer = b""
+        self._options = options
+        self._seeds = itertools.count(0, options.images)
         # Answers stay bytes: what the generator of load does with them is not the server's cost.
-        generate = channel.unary_unary(
+        self._generate: Callable[..., Any] = channel.unary_unary(
             "/ganagerie.v1.ImageGeneration/Generate",
             pb.GenerateRequest.SerializeToString,
             None,
         )
-        start_s = time.perf_counter() + _WARM_UP_S
-        latencies_s: list[float] = []
-        answer = b""
 
-        async def call(caller: int) -> None:
-            nonlocal answer
-            seed = caller << 32
-            while (sent_s := time.perf_counter()) < start_s + seconds:
-                request = pb.GenerateRequest(model=model, count=images, seed=seed)
-                answer = await generate(request)
-                seed += images
-                if sent_s >= start_s:
-                    latencies_s.append(time.perf_counter() - sent_s)
+    async def call(self, due_s: float) -> None:
+        """One call."""
+        options = self._options
+        request = pb.GenerateRequest(
+            model=options.model, count=options.images, seed=next(self._seeds)
+        )
+        try:
+            self.answer = await self._generate(request)
+        except grpc.RpcError:
+            self.errors += 1
+            return
+        now_s = time.perf_counter()
+        self.completed += self.start_s <= now_s <= self.end_s
+        if due_s >= self.start_s:
+            self.latencies_s.append(now_s - due_s)
 
-        await asyncio.gather(*map(call, range(callers)))
-        took_s = time.perf_counter() - start_s
-    received = pb.GenerateResponse.FromString(answer).images
-    assert len(received) == images
+    async def closed(self) -> None:
+        """So many callers, each with one call after the other."""
+
+        async def caller() -> None:
+            while (sent_s := time.perf_counter()) < self.end_s:
+                await self.call(sent_s)
+
+        await asyncio.gather(*(caller() for _ in range(self._options.callers)))
+
+    async def open(self) -> None:
+        """Calls at random times."""
+        gaps = np.random.default_rng(0)
+        calls = []
+        due_s = time.perf_counter()
+        while due_s < self.end_s:
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            calls.append(asyncio.create_task(self.call(due_s)))
+            due_s += gaps.exponential(1 / self._options.rate)
+        _, late = await asyncio.wait(calls, timeout=_LATEST_S)
+        self.errors += len(late)
+        for call in late:
+            call.cancel()
+
+
+async def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Images per second, quantiles of latency in milliseconds, and failed calls."""
+    async with grpc.aio.insecure_channel(options.target) as channel:
+        load = Load(channel, options)
+        await (load.open() if options.rate else load.closed())
+    received = pb.GenerateResponse.FromString(load.answer).images
+    assert len(received) == options.images
     assert received[0].data.startswith(b"\x89PNG")
-    p50, p99 = np.quantile(latencies_s, (0.5, 0.99)) * 1e3
+    p50, p90, p99 = np.quantile(load.latencies_s, (0.5, 0.9, 0.99)) * 1e3
     return {
-        "images_per_s": len(latencies_s) * images / took_s,
+        "images_per_s": load.completed * options.images / options.seconds,
+        "calls": load.completed,
+        "errors": load.errors,
         "p50_ms": round(float(p50), 2),
+        "p90_ms": round(float(p90), 2),
         "p99_ms": round(float(p99), 2),
     }
 
 
+def main() -> None:
+    """Reads the command line, loads, prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", metavar="HOST:PORT")
+    parser.add_argument("model")
+    parser.add_argument("--callers", type=int, default=1)
+    parser.add_argument("--images", type=int, default=1, help="a call")
+    parser.add_argument("--rate", type=float, default=0.0, help="calls a second, in an open loop")
+    parser.add_argument("--seconds", type=float, default=3.0, help="after a second of warm-up")
+    print(json.dumps(asyncio.run(run(parser.parse_args()))))
+
+
 if __name__ == "__main__":
-    target, model, *numbers = sys.argv[1:]
-    callers, images, seconds = map(int, numbers)
-    print(json.dumps(asyncio.run(run(target, model, callers, images, seconds))))
+    main()

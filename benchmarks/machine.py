@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("onnxruntime", "grpcio", "protobuf", "numpy", "pillow")
+from ganagerie.doctor.providers import installed
+
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "numpy", "pillow")
 
 
 def describe() -> str:
     """One line: processor, cores, Python and the packages that matter."""
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    packages = ", ".join(f"{name} {v}" for name, v in installed(*PACKAGES).items() if v)
     cores = len(os.sched_getaffinity(0))
     return f"{_processor()}, {cores} cores, Python {platform.python_version()}, {packages}"
 

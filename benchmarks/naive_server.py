@@ -18,16 +18,17 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from benchmarks.ceiling import feeds_of
+from benchmarks.ceiling import DEVICE, feeds_of
 from protos.v1 import ganagerie_pb2 as pb
+from zoo.runtime import providers_for
 
 
 class Naive:
     """A session, and what it answers."""
 
     def __init__(self, path: Path) -> None:
-        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self._width = {node.name: node.shape[1] for node in self._session.get_inputs()}["z"]
+        self._session = onnxruntime.InferenceSession(path, providers=providers_for(DEVICE))
+        self._width = {node.name: node.shape for node in self._session.get_inputs()}["z"][1]
 
     async def answer(self, request: pb.GenerateRequest, _: Any) -> pb.GenerateResponse:
         """As many images as asked for."""

@@ -1,10 +1,10 @@
-"""The server against plain onnxruntime: images per second, PNG encoding included.
+"""The server against plain onnxruntime, and against a naive server: `python -m benchmarks.serving`.
 
-`python -m benchmarks.serving` measures both in turns, several rounds, and reports ratios within a
-round: this way a noisy machine disturbs both alike. Plain is the same model file in onnxruntime
-with every core busy, without latents, without encoding, without a network: in batches of one
-call's images, as somebody would who serves each call by itself, and in the batches that suit it
-best, which is the ceiling. The load generator runs on the same cores as the server.
+The ceiling is plain onnxruntime on the graph without rewrites, with a single-threaded caller on
+every core, at its best batch size: no latents, no classes to look up, no encoding, no network. The
+load generator runs on the same cores as the server, in a closed loop. Everything is measured in
+turns, and shares of the ceiling are taken within a round, so that a noisy machine disturbs all
+alike; what is printed are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -14,74 +14,131 @@ import json
 import statistics
 import subprocess
 import sys
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from benchmarks.machine import cpu_s, describe, resident_mib
+from benchmarks.subjects import NAMES, subject
 from tests.serving import server_process
-from zoo.catalog import BUNDLED, Catalog
 
-_BATCHES = (64, 128)
+_CEILING_BATCHES = (1, 4, 16, 64)
+_CALLS = 4  # at least, of each caller in a measurement
 
 
-def _json_of(module: str, *arguments: object) -> Any:
+class Server(NamedTuple):
+    """Where a server listens, and its process."""
+
+    target: str
+    pid: int
+
+
+class Measured(NamedTuple):
+    """One cell, one round."""
+
+    images_per_s: float
+    of_ceiling: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float  # an image
+
+
+def tool(module: str, *arguments: object) -> Any:
+    """What another module of this package prints as JSON."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@contextmanager
+def naive_process(onnx: Path) -> Iterator[Server]:
+    """The naive server, on a free port."""
+    command = [sys.executable, "-m", "benchmarks.naive_server", str(onnx)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield Server(process.stdout.readline().strip(), process.pid)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def our_process(zoo: Path, *arguments: str) -> Iterator[Server]:
+    """`ganagerie serve`, on a free port."""
+    with server_process(zoo, *arguments) as running:
+        assert running.process is not None
+        yield Server(running.grpc, running.process.pid)
+
+
+def measure(server: Server, model: str, callers: int, images: int, seconds: float) -> Any:
+    """A closed loop; images per second, latency, and CPU time of the server."""
+    before_s = cpu_s(server.pid)
+    load = ["--callers", callers, "--images", images, "--seconds", seconds]
+    found = tool("load", server.target, model, *load)
+    assert not found["errors"]
+    made = found["images_per_s"] * (seconds + 1)  # the warm-up is a second
+    return found | {"cpu_us": (cpu_s(server.pid) - before_s) * 1e6 / made}
+
+
+def ceiling(onnx: Path, seconds: float) -> float:
+    """Images per second of plain onnxruntime at its best batch size."""
+    return max(float(tool("ceiling", onnx, seconds, batch)) for batch in _CEILING_BATCHES)
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    """Prints a table for one model."""
+    cells = [(callers, images) for images in options.images for callers in options.callers]
+    found: dict[tuple[str, tuple[int, int]], list[Measured]] = defaultdict(list)
+    ceilings = []
+    with subject(name) as it, our_process(it.zoo) as ours, naive_process(it.plain) as naive:
+        servers = {"naive": naive, "ours": ours}
+        fastest = ceiling(it.plain, options.seconds / 4)
+        took_s = {cell: _CALLS * cell[0] * cell[1] / fastest for cell in cells}  # about
+        cells = [cell for cell in cells if took_s[cell] <= options.longest]
+        for _ in range(options.rounds):
+            for cell in cells:
+                best = ceiling(it.plain, options.seconds / 4)
+                ceilings.append(best)
+                for who, server in servers.items():
+                    one = measure(server, name, *cell, max(options.seconds, took_s[cell]))
+                    numbers = [one[key] for key in ("p50_ms", "p99_ms", "cpu_us")]
+                    share = one["images_per_s"] / best
+                    found[who, cell].append(Measured(one["images_per_s"], share, *numbers))
+        now_mib, peak_mib = resident_mib(ours.pid)
+    print(
+        f"\n{name}: ceiling {statistics.median(ceilings):.0f} images/s; "
+        f"the server took {now_mib:.0f} MiB at the end, {peak_mib:.0f} at its peak\n\n"
+        "| callers x images | naive | ours | images/s | p50 ms | p99 ms | CPU us an image |\n"
+        "|---|---|---|---|---|---|---|"
+    )
+    for cell in cells:
+        naive_share = statistics.median(m.of_ceiling for m in found["naive", cell])
+        our = [statistics.median(column) for column in zip(*found["ours", cell], strict=True)]
+        mine = Measured(*our)
+        print(
+            f"| {cell[0]} x {cell[1]} | {naive_share:.2f} | {mine.of_ceiling:.2f} "
+            f"| {mine.images_per_s:.0f} | {mine.p50_ms:.1f} | {mine.p99_ms:.1f} "
+            f"| {mine.cpu_us:.0f} |",
+            flush=True,
+        )
+
+
 def main() -> None:
-    """Measures and prints a table for docs/benchmarks.md."""
+    """Measures and prints tables for docs/benchmarks.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="dcgan-emnist")
-    parser.add_argument("--callers", type=int, default=32)
-    parser.add_argument("--images", type=int, default=16, help="a call")
-    parser.add_argument("--seconds", type=int, default=6, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--callers", nargs="+", type=int, default=[1, 8, 32, 128])
+    parser.add_argument("--images", nargs="+", type=int, default=[1, 16], help="a call")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument(
+        "--longest", type=float, default=20.0, help="seconds; cells that need more are left out"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    entry = Catalog.open(BUNDLED).resolve(options.model)
-    onnx = entry.folder / entry.card.artifact.file
-    print(
-        f"{describe()}\n{entry.card.reference}, {options.callers} callers, {options.images} a call"
-    )
-    print(
-        "| round | plain, a call's batch | ceiling (batch) | server | of plain | of the ceiling |"
-    )
-    print("|---|---|---|---|---|---|")
-    batches = {options.images, *_BATCHES}
-    ratios = []
-    latencies = []
-    with server_process() as server:
-        assert server.process is not None
-        pid = server.process.pid
-        for round_ in range(1, options.rounds + 1):
-            ceilings = {b: _json_of("ceiling", onnx, options.seconds / 2, b) for b in batches}
-            batch = max(ceilings, key=lambda b: float(ceilings[b]))
-            before_s = cpu_s(pid)
-            load = _json_of(
-                "load",
-                server.grpc,
-                options.model,
-                options.callers,
-                options.images,
-                options.seconds,
-            )
-            cpu_us = (cpu_s(pid) - before_s) * 1e6 / (load["images_per_s"] * (options.seconds + 1))
-            plain, ceiling, served = ceilings[options.images], ceilings[batch], load["images_per_s"]
-            ratios.append((served / plain, served / ceiling))
-            latencies.append((load["p50_ms"], load["p99_ms"]))
-            print(
-                f"| {round_} | {plain:.0f} | {ceiling:.0f} ({batch}) | {served:.0f} "
-                f"| {ratios[-1][0]:.2f} | {ratios[-1][1]:.2f} |",
-                flush=True,
-            )
-        now_mib, peak_mib = resident_mib(pid)
-    of_plain, of_ceiling = (statistics.median(column) for column in zip(*ratios, strict=True))
-    p50_ms, p99_ms = (statistics.median(column) for column in zip(*latencies, strict=True))
-    print(
-        f"images/s, medians: {of_plain:.2f} of plain, {of_ceiling:.2f} of the ceiling; "
-        f"a call takes {p50_ms:.0f} ms (p50), {p99_ms:.0f} ms (p99)\n"
-        f"server: about {cpu_us:.0f} us of CPU time an image in the last round; "
-        f"{now_mib:.0f} MiB, at its peak {peak_mib:.0f}"
-    )
+    print(f"{describe()}\nShares are of the ceiling, medians of {options.rounds} rounds.")
+    for name in options.models:
+        compare(name, options)
 
 
 if __name__ == "__main__":

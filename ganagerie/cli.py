@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from ganagerie.commands import admin, evaluate, generate, monitor, publish, serve, study, train, zoo
+from ganagerie.commands import (
+    admin,
+    doctor,
+    evaluate,
+    generate,
+    health,
+    monitor,
+    publish,
+    sample,
+    serve,
+    study,
+    train,
+    zoo,
+    zoo_hub,
+)
 from ganagerie.version import __version__
 from zoo.errors import GanagerieError
 
@@ -25,7 +39,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
+app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+zoo.app.command("pull", epilog=zoo_hub.PULL_EXAMPLES)(zoo_hub.pull)
+zoo.app.command("push", epilog=zoo_hub.PUSH_EXAMPLES)(zoo_hub.push)
+app.command("health", epilog=health.EXAMPLES)(health.health)
 app.add_typer(admin.app, name="admin")
 app.add_typer(zoo.app, name="zoo")
 app.command("train", epilog=train.EXAMPLES)(train.train)

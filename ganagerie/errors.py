@@ -8,7 +8,8 @@
     │   ├── Unauthenticated       it wants an API key, or does not know the one that it got
     │   ├── DeadlineExceeded      no answer within `timeout_s`
     │   └── CallFailed            anything else; has the status code
-    └── OutputError               a file that cannot be written
+    ├── OutputError               a file that cannot be written
+    └── HubError                  a model that cannot be fetched or put elsewhere
 
 The root and its first two children are in `zoo/errors.py`.
 """
@@ -52,3 +53,7 @@ class CallFailed(ClientError):
 
 class OutputError(GanagerieError):
     """A file that cannot be written."""
+
+
+class HubError(GanagerieError):
+    """A model that cannot be fetched from elsewhere, or put there."""

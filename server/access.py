@@ -113,13 +113,17 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
         async def unary(request: Any, context: Any) -> Any:
             with self._slot(owner) as free:
                 if free:
-                    return await behaviour(request, context)
+                    running = behaviour(request, context)
+                    del request  # see `abort` of server/interceptors.py
+                    return await running
             return await self._abort(path, owner, context)
 
         async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
             with self._slot(owner) as free:
                 if free:
-                    async with aclosing(behaviour(request, context)) as messages:
+                    running = behaviour(request, context)
+                    del request  # see `abort` of server/interceptors.py
+                    async with aclosing(running) as messages:
                         async for message in messages:
                             yield message
                     return

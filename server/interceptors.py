@@ -92,6 +92,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                 try:
                     return await behaviour(_parsed(request, parse), context)
                 except Exception as error:  # noqa: BLE001  the last door before the client
+                    del request  # see `abort`
                     await abort(call, context, error)
 
         return call
@@ -108,6 +109,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                     async for message in behaviour(_parsed(request, parse), context):
                         yield message
                 except Exception as error:  # noqa: BLE001  the last door before the client
+                    del request  # see `abort`
                     await abort(call, context, error)
 
         return call
@@ -155,14 +157,23 @@ def _parsed(request: bytes, parse: Parser) -> Any:
 
 
 async def abort(call: Call, context: Any, error: Exception) -> NoReturn:
-    """Ends a call with the status that `error` stands for."""
+    """Ends a call with the status that `error` stands for.
+
+    gRPC keeps the exception that `context.abort` raises, in a cycle with the context, until
+    Python's collector comes by, and with it whatever its frames, or those of `error`, refer to. So
+    the frames of `error` are let go here, and callers let go of their requests.
+    """
     known = (code for kind, code in _STATUS.items() if isinstance(error, kind))
     code = next(known, grpc.StatusCode.INTERNAL)
     if code is grpc.StatusCode.INTERNAL:
         call.fail(code.name, None)
+        # Requests that share a batch share its error: each of them logs it with its frames.
         _log.error("internal error", **call.labels, exc_info=error)
         await context.abort(code, "internal error")
     call.fail(code.name, _reason(type(error)))
+    for found in (error, error.__cause__, error.__context__):
+        if found is not None:
+            found.__traceback__ = None
     await context.abort(code, str(error), _details(code, error))
     raise AssertionError("abort returned")
 

@@ -15,6 +15,7 @@ from zoo.errors import ArtifactError, BackendError
 from zoo.execution import Devices, Execution, Feeds, on_cpu, open_session
 from zoo.latents import Truncation, latents
 from zoo.runtime import CPU, CUDA, Device, providers_for
+from zoo.trusted_graph import check_graph
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -93,6 +94,7 @@ def load_generator(
     """
     providers = providers_for(device)
     content = read_artifact(entry.folder, entry.card.artifact)
+    check_graph(entry.folder / entry.card.artifact.file, content)
     if providers[0] == CPU:
         return _on_cpu(entry, content, cores)
     sessions = [_open(entry, content, [_on_gpu(providers[0], i), CPU], 1) for i in gpus]

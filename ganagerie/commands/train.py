@@ -103,10 +103,18 @@ def train(
         typer.Option(
             min=0,
             max=65_535,
-            help="Answer Prometheus on 127.0.0.1 at this port while training; 0: any free one.",
+            help="Answer Prometheus at this port while training; 0: any free one.",
             show_default="off",
         ),
     ] = None,
+    metrics_host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where that port listens; 0.0.0.0 for all, as in a container. Anybody who "
+            "reaches it can read the gauges.",
+        ),
+    ] = "127.0.0.1",
 ) -> None:
     """Train a recipe.
 
@@ -122,7 +130,7 @@ def train(
     from training.data import dataset_at, load_dataset, load_held_out
     from training.errors import RunError
     from training.launch import launch, resolve_device
-    from training.monitor.exporter import HOST, TrainingGauges
+    from training.monitor.exporter import TrainingGauges
     from training.runlog import read_recipe
 
     overrides = list(overrides or [])
@@ -160,8 +168,8 @@ def train(
     with contextlib.ExitStack() as stack:
         gauges = None
         if metrics_port is not None and leads:
-            gauges = stack.enter_context(TrainingGauges(metrics_port))
-            typer.echo(f"metrics on http://{HOST}:{gauges.port}/metrics", err=True)
+            gauges = stack.enter_context(TrainingGauges(metrics_port, metrics_host))
+            typer.echo(f"metrics on http://{metrics_host}:{gauges.port}/metrics", err=True)
         outcome = launch(
             chosen,
             images,

@@ -20,7 +20,9 @@ Examples:
   ganagerie zoo verify --zoo my-zoo
 """
 
-app = typer.Typer(help="Look into a zoo.", epilog=EXAMPLES, no_args_is_help=True)
+app = typer.Typer(
+    help="Look into a zoo, fetch models, pass them on.", epilog=EXAMPLES, no_args_is_help=True
+)
 
 ZooOption = Annotated[
     Path, typer.Option(envvar="GANAGERIE_ZOO", help="Zoo folder.", show_default="the bundled zoo")

@@ -71,10 +71,10 @@ def application(zoo: Path, **settings: Any) -> Iterator[Application]:
         "RAY_DEDUP_LOGS": "0",
         "PYTHONPATH": str(REPOSITORY),
     }
-    command = [Path(sys.executable).with_name("serve"), "run", "--address", "local"]
+    command = [str(Path(sys.executable).with_name("serve")), "run", "--address", "local"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, folder / "serve.yaml"],
+            [*command, str(folder / "serve.yaml")],
             cwd=REPOSITORY,
             env=environment,
             stdout=output,

@@ -40,11 +40,11 @@ def called(zoo: Path, use: Callable[[Calls], Awaitable[T]]) -> T:
 
 def over_the_wire(address: str, path: str, request: bytes) -> tuple[bytes, Refusal | None]:
     with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary(path)  # no (de)serializers: the bytes themselves
+        call = channel.unary_unary(path, bytes, bytes)
         try:
             return call(request), None
         except grpc.RpcError as error:
-            trailing = tuple(map(tuple, error.trailing_metadata() or ()))
+            trailing = tuple((item.key, item.value) for item in error.trailing_metadata() or ())
             return b"", Refusal(error.code(), error.details() or "", trailing)
 
 

@@ -229,6 +229,13 @@ def test_cuda_does_not_fall_back_to_the_cpu(zoo: Path, monkeypatch: pytest.Monke
 
     def without_driver(content: bytes, options: Any, providers: list[Any]) -> Any:
         assert providers[-1] == "CPUExecutionProvider"
+        for _, options_of_cuda in providers[:-1]:
+            assert options_of_cuda == {
+                "cudnn_conv_algo_search": "HEURISTIC",
+                "arena_extend_strategy": "kSameAsRequested",
+                "use_tf32": "0",
+                "device_id": options_of_cuda["device_id"],
+            }
         asked.extend((name, options["device_id"]) for name, options in providers[:-1])
         return real(content, options, providers=["CPUExecutionProvider"])
 

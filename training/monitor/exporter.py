@@ -1,4 +1,4 @@
-"""A run's newest numbers for Prometheus, at `http://127.0.0.1:PORT/metrics`.
+"""A run's newest numbers for Prometheus, at `http://HOST:PORT/metrics`.
 
 Every name begins with `ganagerie_training_`; docs/monitor.md lists them. What is not known yet is
 not there, or NaN.
@@ -17,7 +17,6 @@ from training.errors import RunError
 from training.monitor.verdict import Health, Verdict
 from zoo.errors import one_line
 
-HOST = "127.0.0.1"
 _PREFIX = "ganagerie_training_"
 _NETWORKS = ("G", "D")
 
@@ -27,13 +26,15 @@ class TrainingGauges:
 
     Args:
         port: 0 takes any free one, which `port` then is.
+        host: address to listen on.
 
     Raises:
-        RunError: on entering, the port cannot be had.
+        RunError: on entering, the port or the address cannot be had.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.port = port
+        self._host = host
         self._registry = CollectorRegistry()
         self._iteration = self._gauge("iteration", "The newest iteration, an update of G.")
         self._images_seen = self._gauge("images_seen", "Real images that D has seen.")
@@ -58,10 +59,10 @@ class TrainingGauges:
 
     def __enter__(self) -> TrainingGauges:
         try:
-            self._server, self._thread = start_http_server(self.port, HOST, self._registry)
+            self._server, self._thread = start_http_server(self.port, self._host, self._registry)
         except OSError as error:
             raise RunError(
-                f"--metrics-port {self.port}: cannot listen on {HOST}:{self.port}: "
+                f"--metrics-port {self.port}: cannot listen on {self._host}:{self.port}: "
                 f"{error.strerror or one_line(error)}; name another port, or 0 for any free one"
             ) from error
         self.port = self._server.server_port

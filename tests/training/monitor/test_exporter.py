@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import REPOSITORY
 from tests.training.conftest import Cli, sets
+from training.errors import RunError
 from training.monitor.exporter import TrainingGauges
 from training.monitor.verdict import Health, Verdict
 from training.runlog import RunLog
@@ -115,6 +116,24 @@ def test_port_in_use_is_said_before_training_begins(cli: Cli, tmp_path: Path) ->
         "use; name another port, or 0 for any free one"
     )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("few_images")
+def test_another_address(cli: Cli) -> None:
+    options = ("--out", "run", "--metrics-port", "0", "--metrics-host", "127.0.0.2")
+    finished = cli("train", "dcgan-emnist", "--data", "d", *options, *sets("max_itr=1"))
+    assert finished.code == 0
+    assert re.search(r"^metrics on http://127\.0\.0\.2:[1-9]\d*/metrics$", finished.err, re.M)
+
+
+def test_an_address_that_is_none_of_this_machine() -> None:
+    host = "192.0.2.1"  # reserved for examples
+    with pytest.raises(RunError) as caught, TrainingGauges(0, host):
+        pass
+    assert str(caught.value) == (
+        f"--metrics-port 0: cannot listen on {host}:0: Cannot assign requested address; "
+        "name another port, or 0 for any free one"
+    )
 
 
 @pytest.mark.usefixtures("few_images")

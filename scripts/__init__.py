@@ -1,0 +1,1 @@
+"""What builds and checks what is shipped; nothing here is shipped."""
