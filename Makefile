@@ -65,8 +65,7 @@ deploy-check: $(VENV)/.release  ## lint the Dockerfile, compose.yaml and the wor
 
 # In an environment of its own: Ray brings some 60 packages that nothing else needs.
 ray-check: $(VENV)-ray/.ray  ## test deploy/ray with two real replicas of Ray Serve: some minutes
-	$(<D)/bin/python -m pytest tests/deploy/test_ray_calls.py tests/deploy/test_ray_ingress.py \
-		tests/deploy/test_ray_serve.py $(ARGS)
+	$(<D)/bin/python -m pytest tests/deploy/test_ray_*.py tests/ganagerie/test_sample_ray.py $(ARGS)
 
 sbom: $(VENV)/.release  ## CycloneDX bills of materials of the images, into build/sbom
 	mkdir -p build/sbom
