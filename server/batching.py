@@ -39,6 +39,10 @@ class Batcher:
     Args:
         generator: makes the images; a runner for each of its lanes.
         max_batch: most images in a batch.
+        max_batch_s: how long computing a batch may take. It is what a lone image waits for under
+            load, and what the memory of a run is proportional to.
+        image_s: how long an image takes in a batch, as far as is known. Less is believed when it is
+            seen: whatever else the machine does makes it longer.
         max_queue_images: most images waiting; a request that would exceed it is refused.
         max_queue_bytes: most memory of requests that have not been answered, finished images
             included; a request that would exceed it is refused unless it is alone.
@@ -51,12 +55,16 @@ class Batcher:
         generator: Generator,
         *,
         max_batch: int,
+        max_batch_s: float,
+        image_s: float,
         max_queue_images: int,
         max_queue_bytes: int,
         max_queue_delay_s: float = 0.0,
         observe: Callable[[BatchTimes], None] = lambda _: None,
     ) -> None:
-        self.max_batch = max_batch
+        self._most = max_batch
+        self._max_batch_s = max_batch_s
+        self._image_s = image_s
         self._generator = generator
         self._max_queue_images = max_queue_images
         self._max_queue_bytes = max_queue_bytes
@@ -77,6 +85,11 @@ class Batcher:
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def max_batch(self) -> int:
+        """Most images in a batch, as things are; at least 1."""
+        return max(1, min(self._most, int(self._max_batch_s / max(self._image_s, 1e-9))))
 
     @property
     def runners(self) -> int:
@@ -231,6 +244,7 @@ class Batcher:
     def _keep_pace(self, times: BatchTimes) -> None:
         pace_s = (times.compute_s + times.encode_s) / times.images / self.runners
         with self._lock:
+            self._image_s = min(self._image_s, times.compute_s / times.images)
             self._pace_s += (_PACE if self._pace_s else 1.0) * (pace_s - self._pace_s)
 
 

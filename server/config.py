@@ -51,11 +51,11 @@ class ServeConfig(BaseSettings):
     max_count: int = Field(4096, ge=1, le=65536, description="Most images that a request may ask.")
     max_batch: int = Field(256, ge=1, le=4096, description="Most images computed at once.")
     max_batch_ms: float = Field(
-        10.0,
+        25.0,
         gt=0,
         le=60_000,
-        description="Milliseconds that computing a batch may take, as measured when the model is "
-        "loaded: fewer images are computed at once where that many take longer.",
+        description="Milliseconds that computing a batch may take: fewer images are computed at "
+        "once where that many take longer.",
     )
     max_queue_images: int = Field(
         16384, ge=1, description="Most images waiting, per model; more are refused."
@@ -72,6 +72,11 @@ class ServeConfig(BaseSettings):
         le=10_000,
         description="Milliseconds that an image may wait for a batch to fill up; 0: a free runner "
         "takes what there is.",
+    )
+    cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory for finished images that may be asked for again, per model; 0: none.",
     )
     gpus: str = Field(
         "0",

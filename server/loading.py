@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from server.batch import BatchTimes
 from server.batching import Batcher
 from server.config import ServeConfig
+from server.image_cache import ImageCache
+from server.requests import FinishedImage, Plan
 from server.tally import Tally
 from server.warm_up import warm_up
 from zoo.card import Card
@@ -32,6 +34,19 @@ class Resident:
     generator: Generator
     batcher: Batcher
     tally: Tally
+    cache: ImageCache | None = None
+
+    def images(
+        self,
+        plan: Plan,
+        observe: Callable[[int, BatchTimes], None] | None = None,
+        *,
+        streamed: bool = False,
+    ) -> AsyncGenerator[list[FinishedImage]]:
+        """As `Batcher.images`, from the cache where there is one; latents are not looked up."""
+        if self.cache is None or plan.z is not None:
+            return self.batcher.images(plan, observe, streamed=streamed)
+        return self.cache.images(self.batcher, plan, observe, streamed=streamed)
 
 
 class Loader:
@@ -71,10 +86,10 @@ class Loader:
     def _load(self, entry: Entry) -> Resident:
         config = self._config
         generator = load_generator(entry, config.device, config.runners, config.gpu_numbers)
-        max_batch = warm_up(generator, config.max_batch, config.max_batch_ms / 1e3)
-        return self._settle(entry.card, generator, max_batch)
+        image_s = warm_up(generator, config.max_batch, config.max_batch_ms / 1e3)
+        return self._settle(entry.card, generator, image_s)
 
-    def _settle(self, card: Card, generator: Generator, max_batch: int) -> Resident:
+    def _settle(self, card: Card, generator: Generator, image_s: float) -> Resident:
         config, tally = self._config, Tally()
 
         def observe(times: BatchTimes) -> None:
@@ -83,13 +98,16 @@ class Loader:
 
         batcher = Batcher(
             generator,
-            max_batch=max_batch,
+            max_batch=config.max_batch,
+            max_batch_s=config.max_batch_ms / 1e3,
+            image_s=image_s,
             max_queue_images=config.max_queue_images,
             max_queue_bytes=config.max_queue_bytes,
             max_queue_delay_s=config.max_queue_delay_ms / 1e3,
             observe=observe,
         )
-        return Resident(card, generator, batcher, tally)
+        cache = ImageCache(config.cache_bytes) if config.cache_bytes else None
+        return Resident(card, generator, batcher, tally, cache)
 
 
 def artifact_bytes(entry: Entry) -> int:

@@ -9,7 +9,7 @@ import difflib
 import math
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -101,6 +101,21 @@ class Plan:
         """How many images."""
         return len(self.seeds)
 
+    def part(self, indices: Sequence[int]) -> Plan:
+        """The plan of some of the images, in this order."""
+        if len(indices) == self.count:
+            return self
+        alike = len(self.truncations) == 1
+        return replace(
+            self,
+            seeds=[self.seeds[i] for i in indices],
+            truncations=self.truncations if alike else tuple(self.truncations[i] for i in indices),
+            mixtures=self.mixtures
+            if len(self.mixtures) <= 1
+            else tuple(self.mixtures[i] for i in indices),
+            z=None if self.z is None else self.z[list(indices)],
+        )
+
     def truncation(self, index: int) -> Truncation | None:
         """The truncation of image `index`."""
         return self.truncations[index if len(self.truncations) > 1 else 0]
@@ -122,6 +137,10 @@ class FinishedImage:
     seed: int
     mixture: Mixture | None
     data: bytes
+
+    def at(self, index: int) -> FinishedImage:
+        """The same, as image `index` of a request."""
+        return self if index == self.index else replace(self, index=index)
 
 
 def plan(request: GenerationRequest, card: Card, max_count: int) -> Plan:

@@ -34,7 +34,7 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
         messages: list[pb.GeneratedImage | None] = [None] * planned.count
         observe = observer(resident.card, planned.count)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned, observe)) as batches:
+            async with aclosing(resident.images(planned, observe)) as batches:
                 async for batch in batches:
                     for image in batch:
                         messages[image.index] = to_message(image, planned, resident.card)
@@ -52,7 +52,7 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
         resident, planned = await self._plan(request)
         observe = observer(resident.card, planned.count)
         with resident.tally.request():
-            parts = resident.batcher.images(planned, observe, streamed=True)
+            parts = resident.images(planned, observe, streamed=True)
             async with aclosing(parts) as batches:
                 async for batch in batches:
                     for image in batch:

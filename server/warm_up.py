@@ -1,4 +1,4 @@
-"""Before the first request: growing batches through every lane, and the largest that is quick."""
+"""Before the first request: growing batches through every lane, and how long an image takes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from zoo.generator import Generator, Mixture
 _RUNS: Final = 2  # of each batch and lane: the first one allocates
 
 
-def warm_up(generator: Generator, most: int, seconds: float) -> int:
-    """How many images a batch may have: `most`, or what is computed within `seconds`; at least 1.
+def warm_up(generator: Generator, most: int, seconds: float) -> float:
+    """Seconds an image, in the largest batch that was tried.
 
-    A batch that is being computed is what a lone request waits for under load, and what the memory
-    of a run is proportional to; on a CPU, more images at once are hardly made faster.
+    Args:
+        generator: what will make images.
+        most: images in the largest batch that may be tried.
+        seconds: no larger batch is tried than one that takes at least half of them.
     """
     n = 1
     while True:
         took_s = max(_lane_s(generator, n, lane) for lane in range(generator.execution.lanes))
         if n == most or took_s > seconds / 2:
-            return max(1, min(most, int(n * seconds / took_s)))
+            return took_s / n
         n = min(2 * n, most)
 
 

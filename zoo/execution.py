@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     import onnxruntime
 
 Feeds = dict[str, NDArray[np.float32]]
-# A lone image that takes less, hand-over included, gains nothing by more cores: with the help of a
-# second one, a graph of 0.6 ms took 0.9 ms, and so did a graph of 1.3 ms (docs/benchmarks.md).
-_WORTH_HELP_S = 1.2e-3
+# From here on, hand-over included, a lone image is worth the help of other cores: one of 17 ms
+# takes 11 with a second core, and throughput stays; one of 1.4 ms takes 1.1, but a server under
+# load then makes a sixth less (docs/benchmarks.md).
+_WORTH_HELP_S = 4e-3
 
 
 class Execution(Protocol):

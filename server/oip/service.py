@@ -119,7 +119,7 @@ class OpenInferenceService(pb_grpc.GRPCInferenceServiceServicer):
         images = [b""] * planned.count
         observe = observer(card, planned.count)
         with resident.tally.request():
-            async with aclosing(resident.batcher.images(planned, observe)) as batches:
+            async with aclosing(resident.images(planned, observe)) as batches:
                 async for batch in batches:
                     for image in batch:
                         images[image.index] = image.data

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -46,14 +46,38 @@ class ServerState(Collector):
             "A loaded model, and what runs it.",
             labels=["model", "version", "provider"],
         )
+        held = GaugeMetricFamily(
+            "ganagerie_queue_bytes",
+            "Memory of requests that have not been answered, at most.",
+            labels=model,
+        )
+        largest = GaugeMetricFamily(
+            "ganagerie_batch_limit_images", "Most images that are computed at once.", labels=model
+        )
+        cached = GaugeMetricFamily(
+            "ganagerie_cache_bytes", "Memory of finished images that are kept.", labels=model
+        )
+        looked_up = CounterMetricFamily(
+            "ganagerie_cache_images",
+            "Images that were looked for among those that are kept.",
+            labels=[*model, "result"],
+        )
         for resident in [model.resident for model in self._residency.roster]:
             if resident is None:
                 continue
             labels = [resident.card.name, resident.card.version]
             waiting.add_metric(labels, resident.batcher.waiting)
             oldest.add_metric(labels, resident.batcher.oldest_s)
+            held.add_metric(labels, resident.batcher.held_bytes)
+            largest.add_metric(labels, resident.batcher.max_batch)
             info.add_metric([*labels, resident.generator.provider], {})
-        yield from (waiting, oldest, info)
+            if cache := resident.cache:
+                cached.add_metric(labels, cache.held_bytes)
+                looked_up.add_metric([*labels, "hit"], cache.hits)
+                looked_up.add_metric([*labels, "miss"], cache.misses)
+        yield from (waiting, oldest, held, largest, info)
+        if cached.samples:
+            yield from (cached, looked_up)
 
     def _models(self) -> Iterator[Metric]:
         roster = list(self._residency.roster)

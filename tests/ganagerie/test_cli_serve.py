@@ -30,6 +30,7 @@ SETTINGS = {
     "max_queue_images": ("1", "99999"),
     "max_queue_bytes": ("16777216", "99999999"),
     "max_queue_delay_ms": ("2.5", "10000.0"),
+    "cache_bytes": ("1", "99999999"),
     "gpus": ("1", "0,1"),
     "runners": ("256", "1"),
     "watch": ("True", "False"),

@@ -64,7 +64,8 @@ class Fake(Generator):
 
 
 def a_batcher(generator: Generator, **settings: Any) -> Batcher:
-    limits = {"max_batch": 64, "max_queue_images": 1000, "max_queue_bytes": 10**9}
+    limits: dict[str, Any] = {"max_batch": 64, "max_queue_images": 1000, "max_queue_bytes": 10**9}
+    limits |= {"max_batch_s": 1.0, "image_s": 1e-6}
     return Batcher(generator, **{**limits, **settings})
 
 

@@ -104,6 +104,7 @@ async def test_who_is_refused_hears_when_to_come_back(fake: Fake) -> None:
         await asyncio.sleep(0.01)
         fake.permit(1)
         await busy.first  # the pace: at least 10 ms an image
+        await until(lambda: busy.batcher.waiting == 500 - 64)
         jobs.append(busy.submit(60, 1000))
         await until(lambda: busy.batcher.waiting > 460)
         later = (await refusal(busy.batcher, 100)).value
@@ -135,4 +136,31 @@ async def test_a_delay_ends(fake: Fake) -> None:
     batcher = a_batcher(fake, max_batch=4, max_queue_delay_s=0.02)
     fake.permit()
     assert await collect(batcher, request(1, 4)) == [4]
+    await asyncio.to_thread(batcher.close)
+
+
+@pytest.mark.parametrize(
+    ("image_s", "largest"), [(0.1, 10), (0.099, 10), (0.26, 3), (0.9, 1), (5.0, 1), (0.001, 64)]
+)
+@in_event_loop
+async def test_a_batch_has_as_many_images_as_its_time_allows(
+    fake: Fake, image_s: float, largest: int
+) -> None:
+    batcher = a_batcher(fake, image_s=image_s)
+    assert batcher.max_batch == largest
+    job = asyncio.create_task(collect(batcher, request(70)))
+    await until(lambda: len(fake.batches) == 1)
+    assert len(fake.batches[0]) == largest
+    fake.permit()
+    await job
+    await asyncio.to_thread(batcher.close)
+
+
+@in_event_loop
+async def test_a_quicker_batch_than_was_known_makes_batches_larger(fake: Fake) -> None:
+    fake.permit()
+    batcher = a_batcher(fake, image_s=1.0, max_batch=40)
+    assert batcher.max_batch == 1
+    await collect(batcher, request(8))
+    assert batcher.max_batch == 40
     await asyncio.to_thread(batcher.close)

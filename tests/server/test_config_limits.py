@@ -21,6 +21,7 @@ from server.config import ServeConfig
         ("max_queue_images", [1, 10**9], [0, -1]),
         ("max_queue_bytes", [2**24, 2**40], [0, 2**24 - 1]),
         ("max_queue_delay_ms", [0, 10_000], [-0.1, 10_001, float("nan")]),
+        ("cache_bytes", [0, 1, 2**40], [-1]),
         ("gpus", ["0", "3", "0,1,12"], ["", "a", "-1", "0,", ",1", "0 1"]),
         ("runners", [1, 256], [0, 257]),
         ("watch_interval_s", [0.01, 3600], [0, 0.009, 3600.1, float("nan")]),

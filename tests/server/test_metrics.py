@@ -35,7 +35,8 @@ def keyed(tmp_path: Path, keys: Path) -> Iterator[Running]:
     write_toy(zoo, "plain")
     write_toy(zoo, "broken")
     (zoo / "broken" / "generator.onnx").write_bytes(b"no graph")
-    with server_in_thread(zoo, api_keys=keys, max_in_flight_per_key=4) as running:
+    settings: dict[str, Any] = {"max_in_flight_per_key": 4, "cache_bytes": 10**6}
+    with server_in_thread(zoo, api_keys=keys, **settings) as running:
         yield running
 
 
