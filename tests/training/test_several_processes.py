@@ -41,4 +41,4 @@ def test_two_processes_stop_together_and_go_on_bit_by_bit(
     done = torchrun(*options, "--set", f"max_itr={end}", "--out", whole)
     assert done.returncode == 0, done.stderr[-3000:]
     states = [saved(folder, end) for folder in (run, whole)]
-    assert differences(*states) == []
+    assert differences(states[0], states[1]) == []
