@@ -12,7 +12,9 @@ import grpc
 
 from zoo.errors import InvalidRequest
 
-_RETRY = {
+_SERVICE = {
+    # Of all addresses of a name, as a headless service of Kubernetes has them.
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{}],
@@ -21,13 +23,14 @@ _RETRY = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # gRPC answers CANCELLED to what reaches a server just as it stops.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
-    ]
+    ],
 }
 OPTIONS: Final = (
-    ("grpc.service_config", json.dumps(_RETRY)),
+    ("grpc.service_config", json.dumps(_SERVICE)),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
 _KEY: Final = re.compile(r"[!-~]+")

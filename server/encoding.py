@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -39,16 +40,31 @@ class Encoding:
             return pixels.tobytes()
         if self.format is ImageFormat.PNG:
             return encode_png(pixels)
-        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        buffer = io.BytesIO()
-        match self.format:
-            case ImageFormat.JPEG:
-                image.save(buffer, "JPEG", quality=self.quality or _JPEG_QUALITY)
-            case ImageFormat.WEBP if self.quality is None:
-                image.save(buffer, "WEBP", lossless=True, quality=0, method=0)
-            case ImageFormat.WEBP:
-                image.save(buffer, "WEBP", quality=self.quality, method=2)
-        return buffer.getvalue()
+        if self.format is ImageFormat.JPEG:
+            return _jpeg(pixels, self.quality or _JPEG_QUALITY)
+        return _webp(pixels, self.quality)
+
+
+def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    space, subsampling = ("GRAY", "Gray") if pixels.shape[2] == 1 else ("RGB", "420")
+    data: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels),
+        quality=quality,
+        colorspace=space,
+        colorsubsampling=subsampling,
+        fastdct=False,
+    )
+    return data
+
+
+def _webp(pixels: NDArray[np.uint8], quality: int | None) -> bytes:
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    buffer = io.BytesIO()
+    if quality is None:
+        image.save(buffer, "WEBP", lossless=True, quality=0, method=0)
+    else:
+        image.save(buffer, "WEBP", quality=quality, method=2)
+    return buffer.getvalue()
 
 
 def check_encoding(format_: ImageFormat, quality: int | None) -> Encoding:

@@ -100,9 +100,10 @@ def test_an_unset_jpeg_quality_is_90(stubs: Stubs) -> None:
 
 
 SHAPES = [(1, 1, 1), (1, 1, 3), (5, 9, 1), (9, 5, 3), (64, 48, 3), (300, 2, 1)]
+AROUND_LARGE = [(1, 8191, 1), (1, 8192, 1), (2, 4096, 1), (90, 91, 1), (91, 91, 1), (53, 52, 3)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, *AROUND_LARGE])
 @pytest.mark.parametrize("image_format", [ImageFormat.PNG, ImageFormat.WEBP])
 def test_any_shape_survives_a_lossless_format(
     shape: tuple[int, int, int], image_format: ImageFormat
@@ -110,6 +111,18 @@ def test_any_shape_survives_a_lossless_format(
     noise = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
     decoded = pixels(Encoding(image_format).encode(noise))
     assert np.array_equal(decoded, np.broadcast_to(noise, decoded.shape))
+
+
+@pytest.mark.parametrize("shape", AROUND_LARGE)
+def test_a_smooth_png_survives_with_and_without_a_filter(shape: tuple[int, int, int]) -> None:
+    image = smooth(*shape)
+    decoded = pixels(Encoding(ImageFormat.PNG).encode(image))
+    assert np.array_equal(decoded, np.broadcast_to(image, decoded.shape))
+
+
+def test_a_large_smooth_png_is_a_fraction_of_its_pixels() -> None:
+    image = smooth(128, 128, 3)
+    assert len(Encoding(ImageFormat.PNG).encode(image)) < image.nbytes / 4
 
 
 @pytest.mark.parametrize("shape", SHAPES)
