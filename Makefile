@@ -9,7 +9,7 @@ IMAGES ?= build/images
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check format protos bench gpu-check lock image-check package-check \
-	deploy-check sbom audit clean
+	deploy-check ray-check sbom audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ deploy-check: $(VENV)/.release  ## lint the Dockerfile, compose.yaml and the wor
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
+# In an environment of its own: Ray brings some 60 packages that nothing else needs.
+ray-check: $(VENV)-ray/.ray  ## test deploy/ray with two real replicas of Ray Serve: some minutes
+	$(<D)/bin/python -m pytest tests/deploy/test_ray_*.py tests/ganagerie/test_sample_ray.py $(ARGS)
+
 sbom: $(VENV)/.release  ## CycloneDX bills of materials of the images, into build/sbom
 	mkdir -p build/sbom
 	for name in cpu gpu train; do \
@@ -75,7 +79,7 @@ audit: $(VENV)/.release  ## look for known vulnerabilities in what the images in
 			|| exit 1; done
 
 clean:  ## remove the environment and everything that tools left behind
-	rm -rf $(VENV) $(VENV)-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(VENV)-gpu $(VENV)-ray build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -83,10 +87,12 @@ clean:  ## remove the environment and everything that tools left behind
 $(VENV)/.serve: EXTRAS := cpu
 $(VENV)/.dev: EXTRAS := cpu,train,dev
 $(VENV)-gpu/.gpu: EXTRAS := gpu,train,dev
+$(VENV)-ray/.ray: EXTRAS := cpu,ray
+$(VENV)-ray/.ray: TOOLS := 'pytest>=9,<10' 'onnx>=1.17'
 $(VENV)/.release: EXTRAS := release
-$(VENV)/.serve $(VENV)/.dev $(VENV)/.release $(VENV)-gpu/.gpu: pyproject.toml
+$(VENV)/.serve $(VENV)/.dev $(VENV)/.release $(VENV)-gpu/.gpu $(VENV)-ray/.ray: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
 		f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' $(TOOLS)
 	@touch $@

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -17,6 +18,11 @@ from ganagerie.errors import (
     Unauthenticated,
 )
 from zoo.errors import GanagerieError, InvalidRequest, ModelNotFound
+
+# What our servers say: the text has both, where a proxy on the way has dropped the details.
+_FIELD: Final = re.compile(
+    r"(?P<field>[a-z_]+(?:\[\d+\])?(?:\.[a-z_]+(?:\[\d+\])?)*): (?P<reason>.+)"
+)
 
 
 @contextmanager
@@ -36,6 +42,8 @@ def _to_error(error: Any, target: str) -> GanagerieError:  # RpcError has no typ
         ):
             violation = bad.field_violations[0]
             return InvalidRequest(violation.field, violation.description)
+        case grpc.StatusCode.INVALID_ARGUMENT if named := _FIELD.fullmatch(text):
+            return InvalidRequest(named["field"], named["reason"])
         case grpc.StatusCode.NOT_FOUND:
             return ModelNotFound(text)
         case grpc.StatusCode.UNAVAILABLE:

@@ -102,7 +102,7 @@ class App:
         self._http_task = asyncio.create_task(self._http.serve([http_socket]))
         try:
             await self.residency.start(catalog)
-            self._require_models()
+            self.residency.roster.require_models(self._config.zoo)
         except (ZooError, asyncio.CancelledError):
             await self._stop(grace_s=0)
             raise
@@ -186,12 +186,6 @@ class App:
             address = _address(self._http_host, config.http_port)
             host_flag = "--http-host" if config.http_host else "--host"
             raise BindError(_taken("--http-port", address, host_flag)) from error
-
-    def _require_models(self) -> None:
-        roster = self.residency.roster
-        if not roster.cards():
-            reasons = "; ".join(f"{model}: {why}" for model, why in roster.index().items())
-            raise ZooError(f"nothing to serve: {reasons or f'{self._config.zoo} holds no models'}")
 
 
 async def serve(config: ServeConfig) -> None:

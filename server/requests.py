@@ -23,7 +23,7 @@ from zoo.latents import MAX_SEED, Truncation, TruncationMode, prior_class
 
 MAX_SCALE = 1.0
 _PAIR_BYTES = 112  # a class and its weight in a mixture, as Python objects
-_DRAWN_SEED_BITS = 48  # exact in every language's numbers, and rarely the same twice
+DRAWN_SEED_BITS = 48  # exact in every language's numbers, and rarely the same twice
 
 
 class Priority(Enum):
@@ -173,7 +173,7 @@ def consecutive_seeds(seed: int | None, count: int) -> range:
         InvalidRequest: names `seed` and what is allowed.
     """
     if seed is None:
-        seed = secrets.randbits(_DRAWN_SEED_BITS)
+        seed = secrets.randbits(DRAWN_SEED_BITS)
     if not 0 <= seed <= MAX_SEED - (count - 1):
         raise InvalidRequest(
             "seed",

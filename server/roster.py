@@ -13,6 +13,7 @@ from server.errors import ModelUnavailable, NotReady
 from server.loading import Resident
 from zoo.card import Card, parse_reference, version_key
 from zoo.catalog import not_found
+from zoo.errors import ZooError
 
 UNLOADED: Final = "unloaded, until an administrator loads it again"
 
@@ -154,6 +155,12 @@ class Roster:
             failed, unloaded = (model.state is state for state in (State.FAILED, State.UNLOADED))
             reasons[model.reference] = model.reason if failed else UNLOADED if unloaded else None
         return reasons
+
+    def require_models(self, zoo: Path) -> None:
+        """Raises ZooError, with all reasons, if no model of the zoo answers requests."""
+        if not self.cards():
+            reasons = "; ".join(f"{model}: {why}" for model, why in self.index().items())
+            raise ZooError(f"nothing to serve: {reasons or f'{zoo} holds no models'}")
 
     def require_ready(self) -> None:
         """Raises NotReady while models are still being loaded."""

@@ -12,7 +12,10 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-PACKAGES = ("ganagerie", "protos", "zoo", "server", "training", "tests", "benchmarks", "scripts")
+PACKAGES = (
+    *("ganagerie", "protos", "zoo", "server", "training"),
+    *("deploy", "tests", "benchmarks", "scripts"),
+)
 NEEDS_TORCH = ("zoo/nets/", "zoo/exporters/", "zoo/importers/")
 TRAINING_ONLY = {"torch", "torchvision", "onnx", "onnxscript"}
 MAX_LINES = 300

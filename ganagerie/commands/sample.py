@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ganagerie.commands.generate import Mode
 from zoo.catalog import BUNDLED
+
+if TYPE_CHECKING:  # imported when the command runs
+    from zoo.generator import Generator
 
 EXAMPLES = """
 Examples:
@@ -26,6 +29,8 @@ Examples:
   ganagerie sample biggan-emnist -n 10000 --class A --seed 100000 -o a.tar
 
   ganagerie sample biggan-emnist@1.0.1 -n 50000 --prior -o prior/
+
+  RAY_ADDRESS=head:6379 ganagerie sample biggan-emnist -n 1000000 --ray -o all.tar
 """
 
 _STOPPING = "stopping: finishing what is in hand (press Ctrl-C again to exit at once)"
@@ -77,6 +82,14 @@ def sample(
     batch: Annotated[
         int, typer.Option(min=1, max=4096, help="Images that a thread makes at a time.")
     ] = 64,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray",
+            help="Compute on a Ray cluster: that of RAY_ADDRESS, else one on this machine. A task "
+            "has one core, or with --device cuda one GPU.",
+        ),
+    ] = False,
     zoo: Annotated[
         Path,
         typer.Option(envvar="GANAGERIE_ZOO", help="Zoo folder.", show_default="the bundled zoo"),
@@ -88,17 +101,26 @@ def sample(
     end the set: the same command goes on where it stopped. Exit code 130 if it was stopped.
     """
     from ganagerie.errors import OutputError
+    from ganagerie.sampling.cluster import on_cluster, require_ray
     from ganagerie.sampling.job import Job, classes_of, plan_of
     from ganagerie.sampling.output import layout_of, open_layout, record_of
     from ganagerie.sampling.record import hold
-    from ganagerie.sampling.run import fill
+    from ganagerie.sampling.run import fill, in_threads
     from training.stopping import StopRequest
     from zoo.catalog import Catalog
+    from zoo.errors import InvalidRequest
     from zoo.generator import load_generator
-    from zoo.runtime import CPU, load_runtime
+    from zoo.runtime import CPU, CUDA, load_runtime
 
+    if ray and threads is not None:
+        raise InvalidRequest("--threads", "leave it out with --ray, which uses the whole cluster")
     entry = Catalog.open(zoo).resolve(model)
-    generator = load_generator(entry, device.value)
+    if ray:
+        require_ray()
+        generator, provider = None, CUDA if device is Device.cuda else CPU
+    else:
+        generator = load_generator(entry, device.value)
+        provider = generator.provider
     job = Job(
         model=entry.card.reference,
         sha256=entry.card.artifact.sha256,
@@ -109,12 +131,10 @@ def sample(
         truncation=truncation,
         truncation_mode=truncation_mode.value,
         layout=layout_of(output),
-        provider=generator.provider,
+        provider=provider,
         onnxruntime=load_runtime().__version__,
     )
     plan = plan_of(job, entry.card)
-    # A GPU's lane has one caller at a time; a CPU's session, as it is opened here, any number.
-    lanes, cores = generator.execution.lanes, len(os.sched_getaffinity(0))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as stack:
         try:
@@ -127,13 +147,14 @@ def sample(
         stop = stack.enter_context(StopRequest(_STOPPING))
         advance = stack.enter_context(_bar(count, count - todo))
         started_s = time.perf_counter()
+        images = (
+            in_threads(missing, plan, generator, _callers(generator, threads), batch)
+            if generator
+            else on_cluster(job, zoo, missing, batch)
+        )
         made = fill(
             layout,
-            missing,
-            plan,
-            generator,
-            threads=lanes if generator.provider != CPU else threads or cores,
-            batch=batch,
+            images,
             stopped=lambda: stop.requested,
             wrote=advance,
             output=output,
@@ -149,6 +170,15 @@ def sample(
         raise typer.Exit(_STOPPED)
     seeds = f"seed {seed} to {seed + count - 1}"
     typer.echo(f"{count:,} of {job.model}, {seeds}: {output} ({speed})", err=True)
+
+
+def _callers(generator: Generator, threads: int | None) -> int:
+    from zoo.runtime import CPU
+
+    # A GPU's lane has one caller at a time; a CPU's session, as it is opened here, any number.
+    if generator.provider != CPU:
+        return generator.execution.lanes
+    return threads or len(os.sched_getaffinity(0))
 
 
 @contextmanager

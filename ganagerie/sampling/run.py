@@ -1,4 +1,7 @@
-"""Making a set: several threads compute, the caller's writes, in order."""
+"""Making a set: several threads compute, the caller's writes, in order.
+
+`ganagerie/sampling/cluster.py` computes elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,8 @@ _AHEAD = 4  # batches a thread that wait to be written: enough that no thread wa
 
 def fill(
     layout: Layout,
-    missing: Sequence[range],
-    plan: Plan,
-    generator: Generator,
+    made: Made[list[FinishedImage]],
     *,
-    threads: int,
-    batch: int,
     stopped: Callable[[], bool],
     wrote: Callable[[int], None],
     output: str,
@@ -34,23 +33,19 @@ def fill(
 
     Args:
         layout: the set.
-        missing: what it lacks.
-        plan: of all its images.
-        generator: makes them.
-        threads: that compute.
-        batch: images that one thread makes at a time.
+        made: what it lacks, some at a time, in order; closed in the end.
         stopped: asked before each batch is written.
         wrote: told how many images each batch had.
         output: the set as a person named it.
 
     Raises:
         OutputError: the disk does not take them; what it took is kept.
-        BackendError: onnxruntime failed.
+        GanagerieError: what making them raises.
     """
     total = 0
     try:
         try:
-            with closing(_made(missing, plan, generator, threads, batch)) as made:
+            with closing(made):
                 for images in made:
                     if stopped():
                         break
@@ -67,10 +62,21 @@ def fill(
     return total
 
 
-def _made(
+def in_threads(
     missing: Sequence[range], plan: Plan, generator: Generator, threads: int, batch: int
 ) -> Made[list[FinishedImage]]:
-    """Batches of finished images, in order."""
+    """Images, in order, as threads of this process make them.
+
+    Args:
+        missing: what the set lacks.
+        plan: of all its images.
+        generator: makes them.
+        threads: that compute.
+        batch: images that one thread makes at a time.
+
+    Raises:
+        BackendError: onnxruntime failed.
+    """
     waiting: deque[tuple[range, Future[list[FinishedImage]]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="sample")
     try:

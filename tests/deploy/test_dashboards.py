@@ -24,7 +24,7 @@ DEPLOY = REPOSITORY / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/ganagerie.json").read_text(encoding="utf-8"))
 COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text(encoding="utf-8"))
 _DECLARATIVE = {".json", ".yaml", ".yml", ".tpl"}
-_METRIC = re.compile(r"\b(?:ganagerie|process)_\w+")
+_METRIC = re.compile(r"\b(?:ganagerie|process)_(?!pb2)\w+")
 _SELECTED = re.compile(r"\b((?:ganagerie|process)_\w+)\{([^}]*)\}")
 _OF_PROMETHEUS = {"instance", "job"}
 

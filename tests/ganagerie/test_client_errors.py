@@ -176,6 +176,28 @@ def test_other_failures_are_final(
     assert server.attempts == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "field", "reason"),
+    [
+        ("count: 0 is outside 1 to 4096", "count", "0 is outside 1 to 4096"),
+        (
+            "conditions[1].mixture.classes[10].weight: -1.0: no",
+            "conditions[1].mixture.classes[10].weight",
+            "-1.0: no",
+        ),
+    ],
+)
+def test_field_is_known_where_a_proxy_has_dropped_the_details(
+    call: Call, scripted: Start, text: str, field: str, reason: str
+) -> None:
+    def refuses(_: int, context: grpc.ServicerContext) -> Iterator[pb.GeneratedImage]:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+    with pytest.raises(InvalidRequest) as raised:
+        call(scripted(refuses).target, "any")
+    assert (raised.value.field, raised.value.reason) == (field, reason)
+
+
 def _one_then_gone(_: int, context: grpc.ServicerContext) -> Iterator[pb.GeneratedImage]:
     yield from answers()(1, context)
     context.abort(grpc.StatusCode.UNAVAILABLE, "gone")

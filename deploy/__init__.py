@@ -1,0 +1,1 @@
+"""How Ganagerie runs beyond one process."""

@@ -1,0 +1,1 @@
+"""`ganagerie.v1` as a Ray Serve application: docs/ray.md."""
