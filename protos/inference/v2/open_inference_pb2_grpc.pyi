@@ -23,6 +23,7 @@ Parameters, of the request or of the output:
   format           "raw" (the default: UINT8), "png", "jpeg" or "webp" (BYTES)
   quality          1 to 100, for jpeg and webp
   truncation_mode  "threshold" (the default) or "scale"; of the request only
+  priority         "normal" (the default) or "bulk", which can wait; of the request only
 
 Errors are those of ganagerie.v1. A model's newest version answers where none is named; models
 of ganagerie.v1 called NAME@VERSION are `name` NAME and `version` VERSION here.
