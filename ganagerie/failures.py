@@ -62,7 +62,9 @@ def _to_error(error: Any, target: str) -> GanagerieError:  # RpcError has no typ
 def _hint(text: str) -> str:
     if "handshake failed" in text:
         return "the TLS settings of client and server do not agree (tls_ca, tls_cert)"
-    if "failed to connect" in text and "Socket closed" in text:
+    # Not the words for a connection that breaks in the middle of a call.
+    at_the_start = "failed to connect" in text or "connections to all backends failing" in text
+    if at_the_start and "Socket closed" in text:
         return "does the server ask for TLS (tls_ca), or for a certificate (tls_cert)?"
     return "is the server running? ganagerie serve"
 

@@ -26,7 +26,7 @@ from tests.server.held import (
 )
 
 COUNT = 3 * MAX_BATCH
-DEADLINE_S = 0.6
+DEADLINE_S = 1.5
 SEEDS = range(1000, 1000 + COUNT)
 
 
