@@ -1,7 +1,8 @@
 """The queue: requests that have images to make, and whose turn it is.
 
-Work is counted in images. Requests of one priority take turns, a few images each, so that a large
-one does not hold up a small one; BULK ones get what NORMAL ones leave of a batch. A request whose
+Work is counted in images. Requests of one priority take turns, a few images each, one turn a batch,
+so that a large one does not hold up a small one, even one that has yet to come; a request that is
+alone gets whole batches. BULK requests get what NORMAL ones leave of a batch. A request whose
 reader lags behind is passed over until it catches up.
 
 Nothing here knows threads: the batcher calls it under its lock.
@@ -69,6 +70,7 @@ class WorkQueue(Generic[Result]):
         self.waiting = 0
         self.ready = 0
         self.held_bytes = 0
+        self._jobs = 0  # that have not been dropped, those without images to take included
         self._turns: dict[Priority, deque[Job[Result]]] = {p: deque() for p in Priority}
 
     @property
@@ -80,6 +82,7 @@ class WorkQueue(Generic[Result]):
 
     def add(self, job: Job[Result]) -> None:
         """A new job."""
+        self._jobs += 1
         self.held_bytes += job.held_bytes
         self.waiting += job.left
         self._line_up(job, job.ready)
@@ -87,10 +90,13 @@ class WorkQueue(Generic[Result]):
     def take(self, room: int) -> list[tuple[Job[Result], range]]:
         """At most `room` images, by job; those of NORMAL jobs first."""
         batch = []
+        turn = _TURN if self._jobs > 1 else room
         for turns in self._turns.values():
-            while room and turns:
+            for _ in range(len(turns)):
+                if not room:
+                    break
                 job = turns.popleft()
-                n = min(room, job.ready, _TURN)
+                n = min(room, job.ready, turn)
                 batch.append((job, range(job.next, job.next + n)))
                 job.next += n
                 job.unread += n
@@ -113,6 +119,7 @@ class WorkQueue(Generic[Result]):
     def drop(self, job: Job[Result]) -> None:
         """The job has ended or is not wanted any more; each job is dropped once."""
         job.cancelled = True
+        self._jobs -= 1
         self.held_bytes -= job.held_bytes
         self.waiting -= job.left
         if job.ready:
