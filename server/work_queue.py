@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from server.requests import Plan, Priority
 
-_TURN = 16  # images that one request puts into a batch before the next one has its turn
+_TURN = 8  # images that one request puts into a batch before the next one has its turn
 
 Result = TypeVar("Result")
 

@@ -57,7 +57,7 @@ async def test_a_lone_request_is_shared_by_idle_runners(
     await asyncio.to_thread(batcher.close)
 
 
-@pytest.mark.parametrize("max_batch", [1, 5, 16])
+@pytest.mark.parametrize("max_batch", [1, 5, 8])
 @in_event_loop
 async def test_no_batch_is_larger_than_the_largest(fake: Fake, max_batch: int) -> None:
     async with Busy(fake, max_batch) as busy:

@@ -57,7 +57,7 @@ def test_counts_are_those_of_the_jobs(loop: asyncio.AbstractEventLoop, events: l
             made[jobs[-1]] = []
             queue.add(jobs[-1])
         elif kind == "take":
-            turn = 16 if len(jobs) > 1 else 60
+            turn = 8 if len(jobs) > 1 else 60
             turns = {j: min(j.ready, turn) for j in jobs}
             normal = sum(n for j, n in turns.items() if j.plan.priority is Priority.NORMAL)
             batch = queue.take(values[0])
@@ -87,11 +87,12 @@ def test_requests_take_turns(loop: asyncio.AbstractEventLoop) -> None:
     large, small = job(loop, 100), job(loop, 20)
     queue.add(large)
     queue.add(small)
-    assert queue.take(20) == [(large, range(16)), (small, range(4))]
-    assert queue.take(40) == [(large, range(16, 32)), (small, range(4, 20))]
-    assert queue.take(40) == [(large, range(32, 48))]  # small may come again: its answer is not out
+    assert queue.take(12) == [(large, range(8)), (small, range(4))]
+    assert queue.take(40) == [(large, range(8, 16)), (small, range(4, 12))]
+    assert queue.take(40) == [(large, range(16, 24)), (small, range(12, 20))]
+    assert queue.take(40) == [(large, range(24, 32))]  # small may come again: its answer is not out
     queue.drop(small)
-    assert queue.take(40) == [(large, range(48, 88))]
+    assert queue.take(40) == [(large, range(32, 72))]
 
 
 def test_nobody_is_ahead_of_those_who_came_before(loop: asyncio.AbstractEventLoop) -> None:
