@@ -16,12 +16,12 @@ def warm_up(generator: Generator, most: int, seconds: float) -> float:
     Args:
         generator: what will make images.
         most: images in the largest batch that may be tried.
-        seconds: no larger batch is tried than one that takes at least half of them.
+        seconds: no larger batch is tried than one that takes at least a quarter of them.
     """
     n = 1
     while True:
         took_s = max(_lane_s(generator, n, lane) for lane in range(generator.execution.lanes))
-        if n == most or took_s > seconds / 2:
+        if n == most or took_s > seconds / 4:
             return took_s / n
         n = min(2 * n, most)
 
