@@ -151,13 +151,13 @@ class Batcher:
         finally:
             with self._lock:
                 self._queue.drop(job)
+                self._end_idle()
 
     def close(self) -> None:
         """Lets the runners finish what was submitted, and waits for them."""
         with self._lock:
             self._closed = True
-            for work in self._work:
-                work.notify()
+            self._end_idle()
         for thread in self._threads:
             thread.join()
 
@@ -208,6 +208,12 @@ class Batcher:
         for lane in sorted(self._idle)[: self._queue.ready]:
             self._work[lane].notify()
 
+    def _end_idle(self) -> None:
+        # Runners that wait for a stream's reader would never hear that nothing is left.
+        if self._closed:
+            for work in self._work:
+                work.notify()
+
     def _run(self, lane: int) -> None:
         while batch := self._take(lane):
             _hand_over(self._make(batch, lane))
@@ -233,7 +239,9 @@ class Batcher:
                 self._work[lane].wait(self._max_queue_delay_s or None if queue.ready else None)
             room = min(self.max_batch, -(-queue.ready // len(self._idle)))
             self._idle.remove(lane)
-            return queue.take(room)
+            batch = queue.take(room)
+            self._end_idle()
+            return batch
 
     def _is_due(self, queue: WorkQueue[Results]) -> bool:
         if not self._max_queue_delay_s or self._closed or queue.ready >= self.max_batch:

@@ -11,6 +11,7 @@ import pytest
 from server.errors import QueueFull
 from server.requests import Priority
 from tests.server.busy import (
+    TIMEOUT_S,
     Busy,
     Fake,
     a_batcher,
@@ -163,3 +164,23 @@ async def test_a_quicker_batch_than_was_known_makes_batches_larger(fake: Fake) -
     await collect(batcher, request(8))
     assert batcher.max_batch == 40
     await asyncio.to_thread(batcher.close)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@in_event_loop
+async def test_closing_ends_every_runner_whatever_becomes_of_a_stream(
+    tmp_path: Path, leaves: bool
+) -> None:
+    fake = Fake(write_toy(tmp_path, "toy"), lanes=3)
+    fake.permit()
+    batcher = a_batcher(fake, max_batch=2)
+    async with aclosing(batcher.images(request(100), streamed=True)) as parts:
+        read = len(await anext(parts))
+        await until(lambda: batcher.waiting == 100 - 12 and len(batcher._idle) == 3)
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        await until(lambda: batcher._closed)
+        if not leaves:
+            read += sum([len(part) async for part in parts])
+    await asyncio.wait_for(closing, TIMEOUT_S)
+    assert leaves or read == 100
+    assert batcher.waiting == 0
