@@ -1,9 +1,10 @@
 """The batcher: images that wait, from any number of requests, go through the generator together.
 
-Work is queued as images. Whenever a runner is free it takes what waits, up to the largest batch,
-and leaves the other free runners their share: a lone request is spread over the cores, a crowd
-fills whole batches, and nobody is made to wait for company unless a delay is set.
-`server/work_queue.py` says whose images come first.
+Work is queued as images. While no runner computes, whatever waits is taken at once: nobody is made
+to wait for company unless a delay is set. A lone request is spread over all runners. Among several
+requests a further runner joins in only when enough waits for it: small batches are slow, and the
+core that it takes is one that would have received and answered requests. `server/work_queue.py`
+says whose images come first.
 
 A runner, one for each lane of the generator, does everything for its batch in one thread: latents,
 the network, the encoding. Results reach the event loop in one hand-over a batch.
@@ -25,6 +26,10 @@ from zoo.generator import Generator
 
 _WINDOW_BYTES: Final = 8 * 1024 * 1024  # of images that a stream's reader may lag behind
 _IMAGE_BYTES: Final = 1024  # what a finished image takes beside its pixels
+# What receiving and answering a request takes of the cores, with its caller's part and the waiting
+# for Python's lock (docs/benchmarks.md).
+_REQUEST_S: Final = 8e-4
+_LEAST_S: Final = 1e-9  # that an image takes, for dividing by it
 _PACE: Final = 0.1  # weight of the last batch in the average of seconds an image
 _RETRY_S: Final = (0.05, 30.0)  # soonest and latest that somebody is told to come back
 
@@ -64,7 +69,7 @@ class Batcher:
     ) -> None:
         self._most = max_batch
         self._max_batch_s = max_batch_s
-        self._image_s = image_s
+        self._image_s = max(image_s, _LEAST_S)
         self._generator = generator
         self._max_queue_images = max_queue_images
         self._max_queue_bytes = max_queue_bytes
@@ -89,7 +94,7 @@ class Batcher:
     @property
     def max_batch(self) -> int:
         """Most images in a batch, as things are; at least 1."""
-        return max(1, min(self._most, int(self._max_batch_s / max(self._image_s, 1e-9))))
+        return max(1, min(self._most, int(self._max_batch_s / self._image_s)))
 
     @property
     def runners(self) -> int:
@@ -151,13 +156,13 @@ class Batcher:
         finally:
             with self._lock:
                 self._queue.drop(job)
-                self._end_idle()
+                self._wake()
 
     def close(self) -> None:
         """Lets the runners finish what was submitted, and waits for them."""
         with self._lock:
             self._closed = True
-            self._end_idle()
+            self._wake()
         for thread in self._threads:
             thread.join()
 
@@ -204,15 +209,34 @@ class Batcher:
             self._wake()
 
     def _wake(self) -> None:
-        # The lowest lanes first: lane 0 is the one that others help.
-        for lane in sorted(self._idle)[: self._queue.ready]:
+        # The lowest lanes first: lane 0 is the one that others help. Who waits for a delay to end,
+        # or is to hear that nothing is left, finds out by itself whether it is due.
+        all_of_them = self._closed or self._max_queue_delay_s
+        for lane in sorted(self._idle)[: None if all_of_them else self._due()]:
             self._work[lane].notify()
 
-    def _end_idle(self) -> None:
-        # Runners that wait for a stream's reader would never hear that nothing is left.
-        if self._closed:
-            for work in self._work:
-                work.notify()
+    def _due(self) -> int:
+        """How many more runners should take what waits."""
+        queue = self._queue
+        if not queue.ready or self._is_delayed(queue):
+            return 0
+        computing = len(self._idle) < self.runners
+        return max(queue.ready // self._worth(), 0 if computing else 1)
+
+    def _worth(self) -> int:
+        """Images that are worth a further runner: at least 1, at most a whole batch.
+
+        They take as long to compute as all requests on their way take to be received and answered.
+        """
+        if self._queue.jobs == 1:
+            return 1
+        return max(1, min(self.max_batch, int(_REQUEST_S * self._queue.jobs / self._image_s)))
+
+    def _is_delayed(self, queue: WorkQueue[Results]) -> bool:
+        if not self._max_queue_delay_s or self._closed or queue.ready >= self.max_batch:
+            return False
+        oldest_s = queue.oldest_s
+        return oldest_s is None or time.perf_counter() - oldest_s < self._max_queue_delay_s
 
     def _run(self, lane: int) -> None:
         while batch := self._take(lane):
@@ -233,26 +257,20 @@ class Batcher:
         queue = self._queue
         with self._lock:
             self._idle.add(lane)
-            while not self._is_due(queue):
+            while not self._due():
                 if self._closed and not queue.waiting:
                     break
                 self._work[lane].wait(self._max_queue_delay_s or None if queue.ready else None)
-            room = min(self.max_batch, -(-queue.ready // len(self._idle)))
+            share = -(-queue.ready // len(self._idle))
             self._idle.remove(lane)
-            batch = queue.take(room)
-            self._end_idle()
+            batch = queue.take(min(self.max_batch, max(share, self._worth())))
+            self._wake()
             return batch
-
-    def _is_due(self, queue: WorkQueue[Results]) -> bool:
-        if not self._max_queue_delay_s or self._closed or queue.ready >= self.max_batch:
-            return queue.ready > 0
-        oldest_s = queue.oldest_s
-        return oldest_s is not None and time.perf_counter() - oldest_s >= self._max_queue_delay_s
 
     def _keep_pace(self, times: BatchTimes) -> None:
         pace_s = (times.compute_s + times.encode_s) / times.images / self.runners
         with self._lock:
-            self._image_s = min(self._image_s, times.compute_s / times.images)
+            self._image_s = min(self._image_s, max(times.compute_s / times.images, _LEAST_S))
             self._pace_s += (_PACE if self._pace_s else 1.0) * (pace_s - self._pace_s)
 
 

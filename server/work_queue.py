@@ -64,13 +64,14 @@ class WorkQueue(Generic[Result]):
         waiting: images of all jobs that no runner has taken.
         ready: those of them that may be taken now.
         held_bytes: memory of all jobs that have not been dropped, at most.
+        jobs: that have not been dropped, those without images to take included.
     """
 
     def __init__(self) -> None:
         self.waiting = 0
         self.ready = 0
         self.held_bytes = 0
-        self._jobs = 0  # that have not been dropped, those without images to take included
+        self.jobs = 0
         self._turns: dict[Priority, deque[Job[Result]]] = {p: deque() for p in Priority}
 
     @property
@@ -82,7 +83,7 @@ class WorkQueue(Generic[Result]):
 
     def add(self, job: Job[Result]) -> None:
         """A new job."""
-        self._jobs += 1
+        self.jobs += 1
         self.held_bytes += job.held_bytes
         self.waiting += job.left
         self._line_up(job, job.ready)
@@ -90,7 +91,7 @@ class WorkQueue(Generic[Result]):
     def take(self, room: int) -> list[tuple[Job[Result], range]]:
         """At most `room` images, by job; those of NORMAL jobs first."""
         batch = []
-        turn = _TURN if self._jobs > 1 else room
+        turn = _TURN if self.jobs > 1 else room
         for turns in self._turns.values():
             for _ in range(len(turns)):
                 if not room:
@@ -119,7 +120,7 @@ class WorkQueue(Generic[Result]):
     def drop(self, job: Job[Result]) -> None:
         """The job has ended or is not wanted any more; each job is dropped once."""
         job.cancelled = True
-        self._jobs -= 1
+        self.jobs -= 1
         self.held_bytes -= job.held_bytes
         self.waiting -= job.left
         if job.ready:

@@ -57,6 +57,50 @@ async def test_a_lone_request_is_shared_by_idle_runners(
     await asyncio.to_thread(batcher.close)
 
 
+@pytest.mark.parametrize(
+    ("image_s", "max_batch", "counts"),
+    [(8e-4, 64, (1, 2)), (4e-4, 64, (1, 5)), (1e-6, 3, (1, 2))],
+)
+@in_event_loop
+async def test_among_several_requests_a_further_runner_joins_in_for_enough_images_only(
+    tmp_path: Path, image_s: float, max_batch: int, counts: tuple[int, int]
+) -> None:
+    # 0.8 ms for each of three requests, or a whole batch
+    fake = Fake(write_toy(tmp_path, "toy"), lanes=2)
+    batcher = a_batcher(fake, image_s=image_s, max_batch=max_batch)
+    jobs = [asyncio.create_task(collect(batcher, request(1)))]
+    await until(lambda: fake.batches == [[0]])
+    for count in counts:  # were the first of them enough, it would be in a batch of its own
+        await until(lambda: len(fake.batches) + batcher.waiting == len(jobs))
+        jobs.append(asyncio.create_task(collect(batcher, request(count, 10 * len(jobs)))))
+    await until(lambda: len(fake.batches) == 2)
+    assert sorted(fake.batches[1]) == [10 + i for i in range(counts[0])] + [
+        20 + i for i in range(counts[1])
+    ]
+    fake.permit()
+    await asyncio.gather(*jobs)
+    await asyncio.to_thread(batcher.close)
+
+
+@in_event_loop
+async def test_a_request_that_ends_may_leave_enough_for_a_further_runner(tmp_path: Path) -> None:
+    fake = Fake(write_toy(tmp_path, "toy"), lanes=2)
+    batcher = a_batcher(fake, image_s=4e-4)  # two images a request
+    first = asyncio.create_task(collect(batcher, request(1)))
+    await until(lambda: fake.batches == [[0]])
+    ending, staying = (
+        asyncio.create_task(collect(batcher, request(count, seed)))
+        for count, seed in ((1, 10), (4, 20))
+    )
+    await until(lambda: batcher.waiting == 5)
+    ending.cancel()
+    await until(lambda: len(fake.batches) == 2)
+    assert fake.batches[1] == [20, 21, 22, 23]
+    fake.permit()
+    await asyncio.gather(first, staying)
+    await asyncio.to_thread(batcher.close)
+
+
 @pytest.mark.parametrize("max_batch", [1, 5, 8])
 @in_event_loop
 async def test_no_batch_is_larger_than_the_largest(fake: Fake, max_batch: int) -> None:
