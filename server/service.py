@@ -12,7 +12,7 @@ from server.loading import Resident
 from server.requests import Plan, plan
 from server.residency import Residency
 from server.telemetry.calls import observer
-from server.translation import from_message, summary, to_message
+from server.translation import fields, from_message, summary, to_message
 from zoo.card import Card
 from zoo.errors import InvalidRequest
 
@@ -31,16 +31,14 @@ class ImageGenerationService(pb_grpc.ImageGenerationServicer):
         """All images in one answer."""
         resident, planned = await self._plan(request)
         _check_reply_size(planned.count, resident.card)
-        messages: list[pb.GeneratedImage | None] = [None] * planned.count
+        images: list[dict[str, Any]] = [{}] * planned.count
         observe = observer(resident.card, planned.count)
         with resident.tally.request():
             async with aclosing(resident.images(planned, observe)) as batches:
                 async for batch in batches:
                     for image in batch:
-                        messages[image.index] = to_message(image, planned, resident.card)
-        response = pb.GenerateResponse(
-            images=(message for message in messages if message), model=summary(resident.card)
-        )
+                        images[image.index] = fields(image, planned, resident.card)
+        response = pb.GenerateResponse(images=images, model=summary(resident.card))
         if response.ByteSize() > MAX_REPLY_BYTES:  # a lossy format of high quality, a large mixture
             raise _too_large(planned.count, resident.card, "ask for fewer")
         return response

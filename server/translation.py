@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from protos.v1 import ganagerie_pb2 as pb
 from server.encoding import ImageFormat
 from server.requests import (
@@ -89,22 +91,27 @@ def _choice(message: pb.Condition | pb.WeightedClass, weight: float = 1.0) -> Cl
 
 def to_message(image: FinishedImage, planned: Plan, card: Card) -> pb.GeneratedImage:
     """One image of an answer."""
+    return pb.GeneratedImage(**fields(image, planned, card))
+
+
+def fields(image: FinishedImage, planned: Plan, card: Card) -> dict[str, Any]:
+    """The fields of `to_message`: an answer of many images is made of these in half the time."""
     truncation = planned.truncation(image.index)
-    return pb.GeneratedImage(
-        data=image.data,
-        seed=image.seed,
-        index=image.index,
-        classes=[
-            pb.WeightedClass(class_name=card.class_names[i], class_index=i, weight=weight)
+    return {
+        "data": image.data,
+        "seed": image.seed,
+        "index": image.index,
+        "classes": [
+            {"class_name": card.class_names[i], "class_index": i, "weight": weight}
             for i, weight in image.mixture or ()
         ],
-        truncation=truncation.value if truncation else None,
-        truncation_mode=_MODE_NUMBERS[truncation.mode if truncation else None],  # type: ignore[arg-type]  # numbers of the enum
-        width=card.image.width,
-        height=card.image.height,
-        channels=card.image.channels,
-        format=_FORMAT_NUMBERS[planned.encoding.format],  # type: ignore[arg-type]  # numbers of the enum
-    )
+        "truncation": truncation.value if truncation else None,
+        "truncation_mode": _MODE_NUMBERS[truncation.mode if truncation else None],
+        "width": card.image.width,
+        "height": card.image.height,
+        "channels": card.image.channels,
+        "format": _FORMAT_NUMBERS[planned.encoding.format],
+    }
 
 
 def summary(card: Card) -> pb.ModelSummary:
