@@ -1,4 +1,4 @@
-"""Before the first request: growing batches through every lane, and how long an image takes."""
+"""Before the first request: growing batches through every kind of lane, and an image's time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def warm_up(generator: Generator, most: int, seconds: float) -> float:
     """
     n = 1
     while True:
-        took_s = max(_lane_s(generator, n, lane) for lane in range(generator.execution.lanes))
+        took_s = max(_lane_s(generator, n, lane) for lane in range(generator.execution.kinds))
         if n == most or took_s > seconds / 4:
             return took_s / n
         n = min(2 * n, most)

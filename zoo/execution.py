@@ -41,10 +41,12 @@ class Execution(Protocol):
     Attributes:
         provider: the execution provider that runs it, e.g. `CPUExecutionProvider`.
         lanes: how many callers may run it at once.
+        kinds: of lanes; lane `kinds - 1` and those behind it compute alike.
     """
 
     provider: str
     lanes: int
+    kinds: int
 
     def run(self, feeds: Feeds, lane: int) -> NDArray[np.uint8]:
         """Images uint8 [N, H, W, C]; feeds are [N, ...]; a lane has one caller at a time."""
@@ -55,6 +57,7 @@ class SingleThreaded:
     """One session on the CPU, each call on its caller's thread alone."""
 
     provider = CPU
+    kinds = 1
 
     def __init__(self, session: onnxruntime.InferenceSession, lanes: int) -> None:
         self.lanes = lanes
@@ -70,6 +73,7 @@ class Pooled:
     """One session on the CPU whose pool has `lanes - 1` threads; at least 2 lanes."""
 
     provider = CPU
+    kinds = 2
 
     def __init__(self, session: onnxruntime.InferenceSession, lanes: int) -> None:
         self.lanes = lanes
@@ -102,7 +106,7 @@ class Devices:
 
     def __init__(self, sessions: Sequence[onnxruntime.InferenceSession]) -> None:
         self.provider: str = sessions[0].get_providers()[0]
-        self.lanes = len(sessions)
+        self.lanes = self.kinds = len(sessions)
         self._sessions = sessions
 
     def run(self, feeds: Feeds, lane: int) -> NDArray[np.uint8]:
@@ -124,26 +128,19 @@ def padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), mode="edge")
 
 
-def on_cpu(session: onnxruntime.InferenceSession, content: bytes, cores: int) -> Execution:
-    """The execution that suits a graph: pooled if a lone image takes long enough.
+def is_worth_help(session: onnxruntime.InferenceSession) -> bool:
+    """Whether a lone image takes so long that a pool should help with it.
 
     Args:
-        session: of the graph, on the CPU, with as many threads as there are cores.
-        content: the ONNX file.
-        cores: how many lanes.
+        session: of the graph, on the CPU, single-threaded.
     """
-    if cores == 1:
-        return SingleThreaded(session, 1)
-    pooled, feeds = Pooled(session, cores), lone_feeds(session)
-    pooled.run(feeds, 1)
-    if min(_seconds(pooled, feeds, lane=1) for _ in range(5)) >= _WORTH_HELP_S:
-        return pooled
-    return SingleThreaded(open_session(content, [CPU], 1), cores)
+    execution, feeds = SingleThreaded(session, 1), lone_feeds(session)
+    return all(_seconds(execution, feeds) >= _WORTH_HELP_S for _ in range(3))
 
 
-def _seconds(execution: Execution, feeds: Feeds, lane: int) -> float:
+def _seconds(execution: Execution, feeds: Feeds) -> float:
     started_s = time.perf_counter()
-    execution.run(feeds, lane)
+    execution.run(feeds, 0)
     return time.perf_counter() - started_s
 
 

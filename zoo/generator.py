@@ -12,7 +12,15 @@ from zoo.artifact import read_artifact
 from zoo.card import Card
 from zoo.catalog import Entry
 from zoo.errors import ArtifactError, BackendError
-from zoo.execution import Devices, Execution, Feeds, on_cpu, open_session
+from zoo.execution import (
+    Devices,
+    Execution,
+    Feeds,
+    Pooled,
+    SingleThreaded,
+    is_worth_help,
+    open_session,
+)
 from zoo.latents import Truncation, latents
 from zoo.runtime import CPU, CUDA, Device, providers_for
 from zoo.trusted_graph import check_graph
@@ -111,9 +119,12 @@ def load_generator(
 
 
 def _on_cpu(entry: Entry, content: bytes, cores: int) -> Generator:
-    session = _open(entry, content, [CPU], cores)
+    session = _open(entry, content, [CPU], 1)
     inputs = _check_contract(entry.card, session)
-    return Generator(entry.card, on_cpu(session, content, cores), inputs)
+    if cores == 1 or not is_worth_help(session):
+        return Generator(entry.card, SingleThreaded(session, cores), inputs)
+    del session  # before there is another copy of the weights
+    return Generator(entry.card, Pooled(_open(entry, content, [CPU], cores), cores), inputs)
 
 
 def _on_gpu(provider: Any, device_id: int) -> tuple[str, dict[str, str]]:

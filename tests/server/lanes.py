@@ -15,6 +15,7 @@ class Lanes(Execution):
     """So many lanes."""
 
     lanes: int
+    kinds: int = 1
     provider: str = "none"
 
     def run(self, feeds: Feeds, lane: int) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ class Slow(Generator):
 
     def __init__(self, card: Card, image_s: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
         self.card = card
-        self.execution = Lanes(len(image_s))
+        self.execution = Lanes(len(image_s) + 2, kinds=len(image_s))
         self.runs: list[tuple[int, int]] = []
         self._image_s = image_s
         self._now_s = 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import zoo.execution
 from tests.toys import Z_DIM, write_toy
 from zoo.catalog import BUNDLED, Catalog
-from zoo.execution import Devices, Execution, Feeds, Pooled, SingleThreaded, on_cpu, open_session
+from zoo.execution import Devices, Execution, Feeds, Pooled, SingleThreaded, open_session
 from zoo.generator import load_generator
 from zoo.latents import latents
 from zoo.runtime import CPU
@@ -90,9 +90,8 @@ def test_a_pool_is_for_graphs_that_take_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth_s: float, cores: int, kind: type
 ) -> None:
     write_toy(tmp_path, "toy", classes=("A", "B"))
-    content = (tmp_path / "toy/generator.onnx").read_bytes()
     monkeypatch.setattr(zoo.execution, "_WORTH_HELP_S", worth_s)
-    execution = on_cpu(open_session(content, [CPU], cores), content, cores)
+    execution = load_generator(Catalog.open(tmp_path).resolve("toy"), "cpu", cores).execution
     assert isinstance(execution, kind)
     assert (execution.lanes, execution.provider) == (cores, CPU)
 
