@@ -22,6 +22,7 @@ from protos.v1 import admin_pb2 as admin_pb
 from protos.v1 import admin_pb2_grpc as admin_grpc
 from protos.v1 import ganagerie_pb2 as pb
 from protos.v1 import ganagerie_pb2_grpc as pb_grpc
+from server import memory
 from server.admin import AdminService
 from server.config import ServeConfig, misspelt_settings
 from server.errors import BindError
@@ -198,6 +199,7 @@ async def serve(config: ServeConfig) -> None:
     """
     configure_logging(config.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    memory.return_large_blocks()
     for name, meant in misspelt_settings().items():
         _log.warning("environment variable is not a setting", name=name, did_you_mean=meant)
     stop = asyncio.Event()

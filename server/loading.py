@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from server import memory
 from server.batch import BatchTimes
 from server.batching import Batcher
 from server.config import ServeConfig
@@ -74,10 +74,8 @@ class Loader:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._load, entry)
 
     async def give_back_memory(self) -> None:
-        """Returns freed memory to the system, where the C library can: glibc would keep it."""
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim:
-            await asyncio.get_running_loop().run_in_executor(self._thread, trim, 0)
+        """Returns freed memory to the system, where the C library can."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, memory.return_freed)
 
     def close(self) -> None:
         """Ends the thread."""

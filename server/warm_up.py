@@ -6,8 +6,12 @@ import time
 from typing import Final
 
 from zoo.generator import Generator, Mixture
+from zoo.runtime import CPU
 
 _RUNS: Final = 2  # of each batch and lane: the first one allocates
+# On a CPU larger batches are hardly quicker an image, and what they allocate is kept. On a GPU each
+# size is slow the first time.
+_MOST_ON_CPU: Final = 16
 
 
 def warm_up(generator: Generator, most: int, seconds: float) -> float:
@@ -15,9 +19,11 @@ def warm_up(generator: Generator, most: int, seconds: float) -> float:
 
     Args:
         generator: what will make images.
-        most: images in the largest batch that may be tried.
+        most: images in the largest batch that may be tried; on a CPU at most 16.
         seconds: no larger batch is tried than one that takes at least a quarter of them.
     """
+    if generator.provider == CPU:
+        most = min(most, _MOST_ON_CPU)
     n = 1
     while True:
         took_s = max(_lane_s(generator, n, lane) for lane in range(generator.execution.kinds))

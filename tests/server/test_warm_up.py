@@ -16,6 +16,7 @@ from tests.toys import write_toy
 from zoo.card import Card
 from zoo.generator import Generator, Mixture
 from zoo.latents import Truncation
+from zoo.runtime import CPU, CUDA
 
 
 class Slow(Generator):
@@ -72,3 +73,16 @@ def test_batches_grow_until_they_take_a_quarter_of_what_they_may(
     assert warm_up(slow, most, 0.01) == pytest.approx(max(image_s))
     assert max(slow.runs) == (largest, len(image_s) - 1)
     assert {lane for _, lane in slow.runs} == set(range(len(image_s)))
+
+
+@pytest.mark.parametrize(
+    ("provider", "most", "largest"),
+    [(CPU, 256, 16), (CPU, 16, 16), (CPU, 15, 15), (CUDA, 256, 256)],
+)
+def test_on_a_cpu_batches_grow_to_sixteen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, most: int, largest: int
+) -> None:
+    slow = Slow(write_toy(tmp_path, "toy"), [1e-7], monkeypatch)
+    slow.execution.provider = provider
+    warm_up(slow, most, 0.01)
+    assert max(slow.runs) == (largest, 0)
