@@ -1,9 +1,9 @@
 """The queue: requests that have images to make, and whose turn it is.
 
-Work is counted in images. Requests of one priority take turns, a few images each, one turn a batch,
-so that a large one does not hold up a small one, even one that has yet to come; a request that is
-alone gets whole batches. BULK requests get what NORMAL ones leave of a batch. A request whose
-reader lags behind is passed over until it catches up.
+Work is counted in images. Requests of one priority take turns, one turn a batch, and share it; but
+beside a small request, even one that has yet to come, the turn of another is a few images, so that
+nobody small is held up by somebody large. BULK requests get what NORMAL ones leave of a batch. A
+request whose reader lags behind is passed over until it catches up.
 
 Nothing here knows threads: the batcher calls it under its lock.
 """
@@ -11,6 +11,7 @@ Nothing here knows threads: the batcher calls it under its lock.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from typing import Generic, TypeVar
 
 from server.requests import Plan, Priority
 
-_TURN = 8  # images that one request puts into a batch before the next one has its turn
+_SMALL = 16  # images; a request of so many is a small one
+_TURN = 4  # images that one request puts into a batch while there are small ones beside it
+_QUIET_S = 0.05  # after a small one has left, in which it may come back with the next request
 
 Result = TypeVar("Result")
 
@@ -72,6 +75,8 @@ class WorkQueue(Generic[Result]):
         self.ready = 0
         self.held_bytes = 0
         self.jobs = 0
+        self._small = 0  # jobs
+        self._left_s = -math.inf  # when a small one left others behind
         self._turns: dict[Priority, deque[Job[Result]]] = {p: deque() for p in Priority}
 
     @property
@@ -84,6 +89,7 @@ class WorkQueue(Generic[Result]):
     def add(self, job: Job[Result]) -> None:
         """A new job."""
         self.jobs += 1
+        self._small += job.plan.count <= _SMALL
         self.held_bytes += job.held_bytes
         self.waiting += job.left
         self._line_up(job, job.ready)
@@ -91,13 +97,13 @@ class WorkQueue(Generic[Result]):
     def take(self, room: int) -> list[tuple[Job[Result], range]]:
         """At most `room` images, by job; those of NORMAL jobs first."""
         batch = []
-        turn = _TURN if self.jobs > 1 else room
         for turns in self._turns.values():
+            share = -(-room // max(1, len(turns)))
             for _ in range(len(turns)):
                 if not room:
                     break
                 job = turns.popleft()
-                n = min(room, job.ready, turn)
+                n = min(room, job.ready, self._turn(job, share))
                 batch.append((job, range(job.next, job.next + n)))
                 job.next += n
                 job.unread += n
@@ -106,6 +112,8 @@ class WorkQueue(Generic[Result]):
                 self.ready -= n
                 if job.ready:
                     turns.append(job)
+            if turns:
+                break
         return batch
 
     def read(self, job: Job[Result], n: int) -> None:
@@ -121,12 +129,21 @@ class WorkQueue(Generic[Result]):
         """The job has ended or is not wanted any more; each job is dropped once."""
         job.cancelled = True
         self.jobs -= 1
+        if job.plan.count <= _SMALL:
+            self._small -= 1
+            if self.jobs:
+                self._left_s = time.perf_counter()
         self.held_bytes -= job.held_bytes
         self.waiting -= job.left
         if job.ready:
             self.ready -= job.ready
             self._turns[job.plan.priority].remove(job)
         job.next = job.plan.count
+
+    def _turn(self, job: Job[Result], share: int) -> int:
+        others = self._small - (job.plan.count <= _SMALL)
+        left = time.perf_counter() - self._left_s < _QUIET_S
+        return _TURN if others or left else max(share, _TURN)
 
     def _line_up(self, job: Job[Result], ready: int) -> None:
         if ready:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,8 @@ async def test_bulk_images_get_what_normal_ones_leave_of_a_batch(fake: Fake) -> 
         fake.permit()
         assert await normal == list(range(1, 14))
         assert await bulk == list(range(1000, 1020))
-    assert fake.batches[1] == list(range(1, 9))
-    assert fake.batches[2] == [*range(9, 14), 1000, 1001, 1002]
-    assert fake.batches[3] == list(range(1003, 1011))
+    assert list(chain(*fake.batches[1:])) == [*range(1, 14), *range(1000, 1020)]
+    assert any({13, 1000} <= set(batch) for batch in fake.batches)
 
 
 @in_event_loop

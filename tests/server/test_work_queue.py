@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,12 +46,19 @@ def job(
     return Job(plan, loop, window or count, held_bytes=count)
 
 
+def turn(one: Job[None], jobs: list[Job[None]], left: bool, share: int) -> int:
+    """As many images as it may get beside the other jobs."""
+    small_ones = any(other.plan.count <= 16 for other in jobs if other is not one)
+    return 4 if small_ones or left else max(share, 4)
+
+
 @settings(max_examples=300, deadline=None)
 @given(events=_EVENTS)
 def test_counts_are_those_of_the_jobs(loop: asyncio.AbstractEventLoop, events: list[Any]) -> None:
     queue: WorkQueue[None] = WorkQueue()
     jobs: list[Job[None]] = []
     made: dict[Job[None], list[int]] = {}
+    left = False  # a small one, and others stayed; no time passes in this test
     for kind, *values in events:
         if kind == "add":
             count, window, priority = values
@@ -57,14 +66,20 @@ def test_counts_are_those_of_the_jobs(loop: asyncio.AbstractEventLoop, events: l
             made[jobs[-1]] = []
             queue.add(jobs[-1])
         elif kind == "take":
-            turn = 8 if len(jobs) > 1 else 60
-            turns = {j: min(j.ready, turn) for j in jobs}
-            normal = sum(n for j, n in turns.items() if j.plan.priority is Priority.NORMAL)
+            expected, room = {}, values[0]
+            for priority in Priority:
+                in_line = [j for j in jobs if j.plan.priority is priority and j.ready]
+                share = math.ceil(room / max(1, len(in_line)))
+                turns = {j: min(j.ready, turn(j, jobs, left, share)) for j in in_line}
+                expected[priority] = min(room, sum(turns.values()))
+                room -= expected[priority]
+                if expected[priority] < sum(j.ready for j in in_line):
+                    break
             batch = queue.take(values[0])
             assert len({j for j, _ in batch}) == len(batch)
-            assert sum(len(i) for _, i in batch) == min(values[0], sum(turns.values()))
-            of_normal = [i for j, i in batch if j.plan.priority is Priority.NORMAL]
-            assert sum(map(len, of_normal)) == min(values[0], normal)
+            for priority in Priority:
+                taken_of_it = sum(len(i) for j, i in batch if j.plan.priority is priority)
+                assert taken_of_it == expected.get(priority, 0)
             for taken, indices in batch:
                 made[taken] += indices
         elif jobs:
@@ -72,6 +87,7 @@ def test_counts_are_those_of_the_jobs(loop: asyncio.AbstractEventLoop, events: l
             if kind == "drop":
                 queue.drop(chosen)
                 jobs.remove(chosen)
+                left |= chosen.plan.count <= 16 and len(jobs) > 0
             elif n := min(values[1], chosen.unread):
                 queue.read(chosen, n)
         assert queue.waiting == sum(j.left for j in jobs)
@@ -82,17 +98,36 @@ def test_counts_are_those_of_the_jobs(loop: asyncio.AbstractEventLoop, events: l
         assert (queue.oldest_s is None) == (queue.ready == 0)
 
 
-def test_requests_take_turns(loop: asyncio.AbstractEventLoop) -> None:
+def test_beside_a_small_request_turns_are_short(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
     queue: WorkQueue[None] = WorkQueue()
-    large, small = job(loop, 100), job(loop, 20)
+    large, small = job(loop, 100), job(loop, 10)
     queue.add(large)
+    assert queue.take(12) == [(large, range(12))]
     queue.add(small)
-    assert queue.take(12) == [(large, range(8)), (small, range(4))]
-    assert queue.take(40) == [(large, range(8, 16)), (small, range(4, 12))]
-    assert queue.take(40) == [(large, range(16, 24)), (small, range(12, 20))]
-    assert queue.take(40) == [(large, range(24, 32))]  # small may come again: its answer is not out
+    assert queue.take(8) == [(large, range(12, 16)), (small, range(4))]  # its share is 4
+    assert queue.take(40) == [(large, range(16, 20)), (small, range(4, 10))]
+    assert queue.take(40) == [(large, range(20, 24))]  # small may come again: its answer is not out
     queue.drop(small)
+    assert queue.take(40) == [(large, range(24, 28))]  # soon after, too
+    now_s = 0.049
+    assert queue.take(40) == [(large, range(28, 32))]
+    now_s = 0.05
     assert queue.take(40) == [(large, range(32, 72))]
+
+
+@pytest.mark.parametrize(("count", "turn"), [(16, 4), (17, 20)])
+def test_large_requests_share_whole_batches(
+    loop: asyncio.AbstractEventLoop, count: int, turn: int
+) -> None:
+    queue: WorkQueue[None] = WorkQueue()
+    large, other = job(loop, 100), job(loop, count)
+    queue.add(large)
+    queue.add(other)
+    assert queue.take(40) == [(large, range(turn)), (other, range(count))]
 
 
 def test_nobody_is_ahead_of_those_who_came_before(loop: asyncio.AbstractEventLoop) -> None:
