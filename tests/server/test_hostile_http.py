@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ MANY = 2000  # answers: tens of MB, more than the system holds for who does not 
 async def test_a_client_that_never_reads_does_not_hold_up_the_end(toy_zoo: Path) -> None:
     app = App(ServeConfig(zoo=toy_zoo, port=0, http_port=0))
     await app.start()
-    open_connections = app._http.server_state.connections
+    open_connections: set[Any] = app._http.server_state.connections
     host, port = app.http_address.split(":")
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
