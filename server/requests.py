@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -36,7 +36,7 @@ class Priority(Enum):
     """What NORMAL requests leave of a batch; nothing while those fill whole batches."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClassChoice:
     """A class by name or by index, and its weight in a mixture."""
 
@@ -45,12 +45,12 @@ class ClassChoice:
     weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Condition:
     """What one image is to show: a class, or a mixture of classes; exactly one of the two."""
 
     choice: ClassChoice | None = None
-    mixture: tuple[ClassChoice, ...] | None = None
+    mixture: Collection[ClassChoice] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class GenerationRequest:
 
     model: str
     count: int = 1
-    conditions: tuple[Condition, ...] = ()
+    conditions: Collection[Condition] = ()
     truncation: float | None = None
     truncation_mode: TruncationMode | None = None
     seed: int | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeVar
+
 from protos.v1 import ganagerie_pb2 as pb
 from server.encoding import ImageFormat
 from server.requests import (
@@ -15,6 +18,8 @@ from server.requests import (
 from zoo.card import Card
 from zoo.errors import InvalidRequest
 from zoo.latents import TruncationMode
+
+T = TypeVar("T")
 
 _FORMATS: dict[int, ImageFormat] = {
     pb.IMAGE_FORMAT_UNSPECIFIED: ImageFormat.PNG,
@@ -57,7 +62,7 @@ def from_message(request: pb.GenerateRequest) -> GenerationRequest:
     return GenerationRequest(
         model=request.model,
         count=request.count if request.HasField("count") else 1,
-        conditions=tuple(map(_condition, request.conditions)),
+        conditions=_Translated(request.conditions, _condition),
         truncation=request.truncation if request.HasField("truncation") else None,
         truncation_mode=_MODES[request.truncation_mode],
         seed=request.seed if request.HasField("seed") else None,
@@ -67,12 +72,32 @@ def from_message(request: pb.GenerateRequest) -> GenerationRequest:
     )
 
 
+class _Translated(Collection[T]):
+    """Parts of a message, each translated when it is looked at.
+
+    There may be millions, in a request that is going to be refused for it.
+    """
+
+    def __init__(self, messages: Collection[Any], translate: Callable[[Any], T]) -> None:
+        self._messages = messages
+        self._translate = translate
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._translate, self._messages)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == found for found in self)
+
+
 def _condition(message: pb.Condition) -> Condition:
     single = message.HasField("class_name") or message.HasField("class_index")
     return Condition(
         choice=_choice(message) if single else None,
         mixture=(
-            tuple(_choice(c, c.weight) for c in message.mixture.classes)
+            _Translated(message.mixture.classes, lambda c: _choice(c, c.weight))
             if message.HasField("mixture")
             else None
         ),
