@@ -73,10 +73,11 @@ class HttpServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one.
+    """A listening TCP socket; port 0 takes a free one. `::` is all addresses of IPv4 too.
 
     Raises:
         OSError: the address cannot be listened on.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
+    both = host == "::" and socket.has_dualstack_ipv6()  # as gRPC has it
+    return socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
