@@ -17,7 +17,7 @@ from server.requests import (
 )
 from zoo.card import Card
 from zoo.errors import InvalidRequest
-from zoo.latents import TruncationMode
+from zoo.latents import Truncation, TruncationMode
 
 T = TypeVar("T")
 
@@ -130,6 +130,14 @@ def to_message(image: FinishedImage, planned: Plan, card: Card) -> pb.GeneratedI
         channels=card.image.channels,
         format=_FORMAT_NUMBERS[planned.encoding.format],  # type: ignore[arg-type]  # numbers of the enum
     )
+
+
+def recommended_threshold(card: Card) -> float | None:
+    """The truncation that a card recommends, as a threshold: where it scales, of equal variance."""
+    advice = card.truncation
+    if advice.default is None:
+        return None
+    return Truncation(advice.default, TruncationMode(advice.mode)).equivalent_threshold
 
 
 def summary(card: Card) -> pb.ModelSummary:
