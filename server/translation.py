@@ -62,7 +62,7 @@ def from_message(request: pb.GenerateRequest) -> GenerationRequest:
     return GenerationRequest(
         model=request.model,
         count=request.count if request.HasField("count") else 1,
-        conditions=_Translated(request.conditions, _condition),
+        conditions=_Translated(request.conditions, _condition) if request.conditions else (),
         truncation=request.truncation if request.HasField("truncation") else None,
         truncation_mode=_MODES[request.truncation_mode],
         seed=request.seed if request.HasField("seed") else None,

@@ -13,6 +13,7 @@ from tests.gate import Gate
 from tests.server.admin_calls import FAILED, LOADED, ON_DEMAND, administered, damage, put
 from tests.server.calls import TIMEOUT_S, refusal, until
 from tests.server.traffic import image
+from tests.serving import Running
 from zoo.generator import Generator, load_generator
 
 WATCH: dict[str, Any] = {"watch": True, "watch_interval_s": 0.02, "runners": 1}
@@ -27,6 +28,13 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def size(zoo: Path, folder: str) -> int:
     return (zoo / folder / "generator.onnx").stat().st_size
+
+
+def rescan(running: Running) -> None:
+    """Looks at the zoo folder, as SIGHUP does."""
+    assert running.app
+    assert running.loop
+    running.loop.call_soon_threadsafe(running.app.rescan)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -47,6 +55,30 @@ def test_a_model_that_comes_while_all_are_busy_is_loaded_later(gate: Gate, zoo: 
         until(lambda: "other@1.0.0" in calls.admin.residence(), "it is tried again")
         assert image(calls, "other")
         assert image(calls, "toy")
+
+
+def test_what_found_no_room_waits_its_time_unless_somebody_asks(
+    gate: Gate, zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.residency.ROOM_S", 0.1)
+    put(zoo, "toy")
+    with (
+        structlog.testing.capture_logs() as events,
+        administered(zoo, max_loaded_models=1, **WATCH) as (running, calls),
+    ):
+        gate.close()
+        busy = calls.images.Generate.future(pb.GenerateRequest(model="toy"))
+        gate.wait()
+        put(zoo, "other")
+        until(lambda: "model not loaded" in str(events), "there is no room")
+        gate.open()
+        assert busy.result(TIMEOUT_S).images
+        put(zoo, "third")
+        until(lambda: "third@1.0.0" in calls.admin.residence(), "others are followed")
+        assert "other@1.0.0" not in calls.admin.residence()
+        rescan(running)
+        until(lambda: "other@1.0.0" in calls.admin.residence(), "it is tried again")
+    assert [event["event"] for event in events].count("model not loaded") == 1
 
 
 @pytest.mark.usefixtures("hasty")
@@ -123,9 +155,7 @@ def test_a_look_that_is_asked_for_tries_failed_models_again(
         assert refusal(lambda: image(calls, "b")).code == "FAILED_PRECONDITION"
         monkeypatch.setattr("server.loading.load_generator", load_generator)
         assert calls.admin.residence()["b@1.0.0"] == FAILED
-        assert running.app
-        assert running.loop
-        running.loop.call_soon_threadsafe(running.app.rescan)  # as SIGHUP does
+        rescan(running)
         until(lambda: calls.admin.residence()["b@1.0.0"] == LOADED, "tried again")
         assert image(calls, "b")
 
