@@ -208,10 +208,10 @@ class Residency:
             _log.info("model loaded", model=model.reference, seconds=round(seconds, 3))
         if old:
             self._retire(old)
-        self._succeed(model)
+        self._clear_folder(model)
         return model
 
-    def _succeed(self, model: Model) -> None:
+    def _clear_folder(self, model: Model) -> None:
         """Clears away what the folder of a model that has been loaded held before it."""
         for before in self.roster.lying_in(model.folder):
             if before.card is None:
@@ -221,6 +221,7 @@ class Residency:
                 if self._room.exceeded():
                     self._retire(before.resident)
                     before.resident, before.state = None, State.COLD
+                    _left(before, model)
 
     def _failed(self, model: Model, why: str, seconds: float = 0.0) -> ModelUnavailable:
         """Takes note of a load that failed, and tells of it; returns the error for who asked."""
@@ -276,7 +277,11 @@ class Residency:
         finally:
             model.leaving = False
         model.resident, model.state = None, State.COLD
-        _log.info("model left memory", model=model.reference, in_favour_of=coming.reference)
+        _left(model, coming)
         await asyncio.to_thread(resident.batcher.close)
         del resident
         await self._loader.give_back_memory()
+
+
+def _left(model: Model, coming: Model) -> None:
+    _log.info("model left memory", model=model.reference, in_favour_of=coming.reference)
