@@ -19,6 +19,7 @@ from zoo.catalog import BUNDLED
 from zoo.runtime import Device
 
 CONFIG_VARIABLE: Final = "GANAGERIE_CONFIG"  # the file's name: a setting of the command, see there
+_NO_SETTINGS: Final = (CONFIG_VARIABLE, "GANAGERIE_API_KEY")  # the second is a caller's
 
 
 def _not_empty(value: object) -> object:
@@ -216,7 +217,7 @@ def misspelt_settings() -> dict[str, str]:
 
     Others with our prefix are left alone: Kubernetes makes some for a service called ganagerie.
     """
-    known = [CONFIG_VARIABLE, *(f"GANAGERIE_{name.upper()}" for name in ServeConfig.model_fields)]
+    known = [*_NO_SETTINGS, *(f"GANAGERIE_{name.upper()}" for name in ServeConfig.model_fields)]
     found = (name for name in os.environ if name.startswith("GANAGERIE_") and name not in known)
     near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.9) for name in found}
     return {name: matches[0] for name, matches in near.items() if matches}

@@ -6,13 +6,13 @@ Off unless a size is given. It pays where the same seeds are asked for again and
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Hashable
 from contextlib import aclosing
 from typing import Final
 
-from server.batch import BatchTimes
 from server.batching import Batcher
 from server.requests import FinishedImage, Plan
+from server.telemetry.calls import Observer
 
 _ENTRY_BYTES: Final = 600  # what an entry takes beside its image: keys, objects, the table
 
@@ -40,7 +40,7 @@ class ImageCache:
         self,
         batcher: Batcher,
         plan: Plan,
-        observe: Callable[[int, BatchTimes], None] | None = None,
+        observe: Observer | None = None,
         *,
         streamed: bool = False,
     ) -> AsyncGenerator[list[FinishedImage]]:
@@ -48,9 +48,12 @@ class ImageCache:
         keys = [_key(plan, i) for i in range(plan.count)]
         found = [self._find(key, i) for i, key in enumerate(keys)]
         missing = [i for i, image in enumerate(found) if image is None]
-        self.hits += plan.count - len(missing)
+        hits = plan.count - len(missing)
+        self.hits += hits
         self.misses += len(missing)
-        if len(missing) < plan.count:
+        if hits:
+            if observe is not None:
+                observe(hits, None)
             yield [image for image in found if image is not None]
         if missing:
             made = batcher.images(plan.part(missing), observe, streamed=streamed)

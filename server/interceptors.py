@@ -100,14 +100,15 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
     def _streaming(
         self,
         path: str,
-        behaviour: Callable[..., AsyncIterator[Any]],
+        behaviour: Callable[..., AsyncGenerator[Any]],
         parse: Callable[[bytes], Any],
     ) -> Callable[..., Any]:
         async def call(request: bytes, context: Any) -> AsyncIterator[Any]:
             with self._telemetry.call(path, context) as call:
                 try:
-                    async for message in behaviour(_parsed(request, parse), context):
-                        yield message
+                    async with aclosing(behaviour(_parsed(request, parse), context)) as messages:
+                        async for message in messages:
+                            yield message
                 except Exception as error:  # noqa: BLE001  the last door before the client
                     del request  # see `abort`
                     await abort(call, context, error)

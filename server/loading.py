@@ -15,6 +15,7 @@ from server.config import ServeConfig
 from server.image_cache import ImageCache
 from server.requests import FinishedImage, Plan
 from server.tally import Tally
+from server.telemetry.calls import Observer
 from server.warm_up import warm_up
 from zoo.card import Card
 from zoo.catalog import Entry
@@ -39,7 +40,7 @@ class Resident:
     def images(
         self,
         plan: Plan,
-        observe: Callable[[int, BatchTimes], None] | None = None,
+        observe: Observer | None = None,
         *,
         streamed: bool = False,
     ) -> AsyncGenerator[list[FinishedImage]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -23,6 +23,7 @@ from zoo.latents import MAX_SEED, Truncation, TruncationMode, prior_class
 
 MAX_SCALE = 1.0
 _PAIR_BYTES = 112  # a class and its weight in a mixture, as Python objects
+_COMPARED = 64  # characters of an unknown name: the time grows with them and the number of names
 DRAWN_SEED_BITS = 48  # exact in every language's numbers, and rarely the same twice
 
 
@@ -36,7 +37,7 @@ class Priority(Enum):
     """What NORMAL requests leave of a batch; nothing while those fill whole batches."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClassChoice:
     """A class by name or by index, and its weight in a mixture."""
 
@@ -45,12 +46,12 @@ class ClassChoice:
     weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Condition:
     """What one image is to show: a class, or a mixture of classes; exactly one of the two."""
 
     choice: ClassChoice | None = None
-    mixture: tuple[ClassChoice, ...] | None = None
+    mixture: Collection[ClassChoice] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class GenerationRequest:
 
     model: str
     count: int = 1
-    conditions: tuple[Condition, ...] = ()
+    conditions: Collection[Condition] = ()
     truncation: float | None = None
     truncation_mode: TruncationMode | None = None
     seed: int | None = None
@@ -274,17 +275,18 @@ def index_of_name(name: str, card: Card, field: str, listed_by: str = "GetModel"
     Raises:
         InvalidRequest: names `field`, the name and the nearest ones.
     """
-    names = card.class_names
-    if name not in names:
+    index = card.class_indices.get(name)
+    if index is None:
+        names = card.class_names
         raise InvalidRequest(
             field,
             f"{shown(name)} is not a class of {card.reference}; nearest: "
             f"{', '.join(_nearest(name, names))} ({listed_by} lists all {len(names)})",
         )
-    return names.index(name)
+    return index
 
 
 def _nearest(name: str, names: Sequence[str]) -> list[str]:
     folded = {candidate.casefold(): candidate for candidate in reversed(names)}
-    near = difflib.get_close_matches(name[:256].casefold(), folded, n=3, cutoff=0.0)
+    near = difflib.get_close_matches(name[:_COMPARED].casefold(), folded, n=3, cutoff=0.0)
     return [repr(folded[match]) for match in near]

@@ -28,10 +28,11 @@ import structlog
 from server.config import ServeConfig
 from server.errors import ModelUnavailable, NoRoom
 from server.loading import Loader, Resident, artifact_bytes, reason, without_folder
+from server.room import Room
 from server.roster import Model, Roster, State
 from server.turns import Turns
 from zoo.catalog import Catalog, Entry
-from zoo.errors import ArtifactError, ModelNotFound, ZooError, shown
+from zoo.errors import CardError, ModelNotFound, ZooError, shown
 
 ROOM_S: Final = 10.0  # how long a load waits for the requests of a model whose place it takes
 
@@ -50,6 +51,7 @@ class Residency:
         self.roster = Roster()
         self.on_load: Callable[[str, float, bool], None] = lambda *_: None
         self._config = config
+        self._room = Room(config, self.roster)
         self._loader = loader
         self._turns = Turns()
         self._leaving: dict[Resident, asyncio.Task[None]] = {}
@@ -60,7 +62,7 @@ class Residency:
         for entry in catalog.entries:
             model = self.roster.add(Model(entry.card.reference, entry.folder, entry.card))
             size = artifact_bytes(entry)
-            if self._has_room(model, size) or not self._could_fit(size):
+            if self._room.has(model, model.folder, size) or not self._room.could_hold(size):
                 await self.enter(entry)
         for folder, why in catalog.broken.items():
             self.fail(folder, why)
@@ -106,8 +108,13 @@ class Residency:
         return await self._turns.make(partial(self._load, reference))
 
     async def enter(self, entry: Entry) -> None:
-        """As `load`, for a model as it has just been found; tells a failure to the log only."""
-        with contextlib.suppress(ModelUnavailable, NoRoom):
+        """As `load`, for a model as it has just been found; tells a failure to the log only.
+
+        Raises:
+            NoRoom: no other model could leave in its favour; nothing has changed.
+            NotReady: the server is stopping.
+        """
+        with contextlib.suppress(ModelUnavailable):
             await self._turns.make(partial(self._enter, entry))
 
     async def unload(self, reference: str) -> Model:
@@ -127,9 +134,9 @@ class Residency:
 
     def fail(self, folder: Path, why: str) -> None:
         """A card that cannot be used: what was loaded from that folder goes on."""
-        found = [model for model in self.roster if model.folder == folder]
-        for model in found or [Model(folder.name, folder, offered=False)]:
-            self._failed(model, without_folder(why, folder))
+        for model in self.roster.lying_in(folder) or [Model(folder.name, folder, offered=False)]:
+            if model.state is not State.UNLOADED:
+                self._failed(model, without_folder(why, folder))
 
     def loaded(self) -> list[Resident]:
         """What is in memory for requests that come."""
@@ -154,13 +161,20 @@ class Residency:
 
     async def _load(self, reference: str) -> Model:
         zoo = self._config.zoo
+        text = f"{shown(reference)} could not be loaded: "
         try:
-            entry = (await asyncio.to_thread(Catalog.open, zoo)).resolve(reference)
-        except ZooError as error:
+            catalog = await asyncio.to_thread(Catalog.open, zoo)
+        except ZooError as error:  # that may pass, and is the fault of no model
+            why = str(error).replace(f"zoo {zoo}:", "the zoo folder")
+            _log.warning("model not loaded", model=reference, reason=why)
+            raise ModelUnavailable(text + why) from error
+        try:
+            entry = catalog.resolve(reference)
+        except CardError as error:
             why = without_folder(str(error), zoo)
             if model := self.roster.get(reference):
                 raise self._failed(model, why) from error
-            raise ModelUnavailable(f"{shown(reference)} could not be loaded: {why}") from error
+            raise ModelUnavailable(text + why) from error
         return await self._enter(entry)
 
     async def _enter(self, entry: Entry) -> Model:
@@ -170,14 +184,19 @@ class Residency:
         )
         started_s, size = time.perf_counter(), artifact_bytes(entry)
         try:
-            await self._make_room(model, size)
+            self._room.require(size)
+            while not self._room.has(model, folder, size):
+                await self._evict(self._room.who_leaves(model, folder), model)
             resident = await self._loader.load(entry)
         except NoRoom as error:
             _log.warning("model not loaded", model=model.reference, reason=str(error))
             raise
         except Exception as error:
-            seconds = time.perf_counter() - started_s
-            raise self._failed(model, reason(error, entry), seconds) from error
+            seconds, why = time.perf_counter() - started_s, reason(error, entry)
+            for before in self.roster.lying_in(folder):
+                if before.resident:  # from there it would not come back, so it has to stay
+                    before.reason = why
+            raise self._failed(model, why, seconds) from error
         old, model.resident = model.resident, resident
         model.card, model.folder, model.size = card, folder, size
         model.state, model.offered, model.reason = State.LOADED, True, ""
@@ -189,7 +208,20 @@ class Residency:
             _log.info("model loaded", model=model.reference, seconds=round(seconds, 3))
         if old:
             self._retire(old)
+        self._clear_folder(model)
         return model
+
+    def _clear_folder(self, model: Model) -> None:
+        """Clears away what the folder of a model that has been loaded held before it."""
+        for before in self.roster.lying_in(model.folder):
+            if before.card is None:
+                self.roster.remove(before)
+            elif before is not model and before.resident:
+                before.reason = ""
+                if self._room.exceeded():
+                    self._retire(before.resident)
+                    before.resident, before.state = None, State.COLD
+                    _left(before, model)
 
     def _failed(self, model: Model, why: str, seconds: float = 0.0) -> ModelUnavailable:
         """Takes note of a load that failed, and tells of it; returns the error for who asked."""
@@ -227,32 +259,6 @@ class Residency:
         task = asyncio.create_task(leave(resident))
         self._leaving[resident] = task
 
-    def _could_fit(self, size: int) -> bool:
-        return not self._config.max_model_bytes or size <= self._config.max_model_bytes
-
-    def _has_room(self, model: Model, size: int) -> bool:
-        """Whether the limits allow a model of that size beside the others in memory."""
-        config = self._config
-        sizes = [size, *(m.size for m in self.roster if m.resident and m is not model)]
-        few = not config.max_loaded_models or len(sizes) <= config.max_loaded_models
-        return few and self._could_fit(sum(sizes))
-
-    async def _make_room(self, coming: Model, size: int) -> None:
-        if not self._could_fit(size):
-            raise ArtifactError(
-                f"its file has {size:,} bytes, max_model_bytes allows "
-                f"{self._config.max_model_bytes:,}; raise it"
-            )
-        while not self._has_room(coming, size):
-            # What could not be loaded anew would not come back: it stays.
-            others = [m for m in self.roster if m.resident and m is not coming and not m.reason]
-            if not others:
-                raise NoRoom(
-                    f"no room for {coming.reference}: what is in memory has to stay, "
-                    "as it cannot be loaded anew"
-                )
-            await self._evict(min(others, key=_priority), coming)
-
     async def _evict(self, model: Model, coming: Model) -> None:
         """Takes the resident of a model out of memory, once its requests are finished."""
         while model.waiting and model.arrival and model.arrival.done():
@@ -271,12 +277,11 @@ class Residency:
         finally:
             model.leaving = False
         model.resident, model.state = None, State.COLD
-        _log.info("model left memory", model=model.reference, in_favour_of=coming.reference)
+        _left(model, coming)
         await asyncio.to_thread(resident.batcher.close)
         del resident
         await self._loader.give_back_memory()
 
 
-def _priority(model: Model) -> tuple[bool, int]:
-    """Who leaves first: who is idle, then who was used least recently."""
-    return bool(model.resident and model.resident.tally.running), model.used
+def _left(model: Model, coming: Model) -> None:
+    _log.info("model left memory", model=model.reference, in_favour_of=coming.reference)

@@ -79,6 +79,10 @@ class Roster:
         """The model with exactly this reference."""
         return self._models.get(reference)
 
+    def lying_in(self, folder: Path) -> list[Model]:
+        """The models whose folder that is: several where it has held other versions before."""
+        return [model for model in self if model.folder == folder]
+
     def all(self) -> list[Model]:
         """Every model.
 

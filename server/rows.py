@@ -103,20 +103,16 @@ def _mixtures(rows: Rows, card: Card) -> Sequence[Mixture]:
     if rows.class_weights is not None:
         return _weighted(rows.class_weights)
     if rows.classes is not None:
-        indices = {name: i for i, name in enumerate(card.class_names)}
         return tuple(
-            ((_index(value, indices, card, f"class[{i}]"), 1.0),)
-            for i, value in enumerate(rows.classes)
+            ((_index(value, card, f"class[{i}]"), 1.0),) for i, value in enumerate(rows.classes)
         )
     if rows.z is not None and card.class_names:
         raise InvalidRequest("z", f"{card.reference} needs class or class_weights beside z")
     return ()
 
 
-def _index(value: int | str, indices: dict[str, int], card: Card, field: str) -> int:
+def _index(value: int | str, card: Card, field: str) -> int:
     if isinstance(value, str):
-        if value in indices:
-            return indices[value]
         return index_of_name(value, card, field, listed_by="ModelConfig")
     return checked_index(value, card, field)
 

@@ -12,7 +12,13 @@ from server.loading import Resident
 from server.requests import Plan, plan
 from server.residency import Residency
 from server.telemetry.calls import observer
-from server.translation import fields, from_message, summary, to_message
+from server.translation import (
+    fields,
+    from_message,
+    recommended_threshold,
+    summary,
+    to_message,
+)
 from zoo.card import Card
 from zoo.errors import InvalidRequest
 
@@ -79,7 +85,7 @@ class ZooService(pb_grpc.ZooServicer):
         return pb.GetModelResponse(
             summary=summary(card),
             class_names=card.class_names,
-            recommended_truncation=card.truncation.default,
+            recommended_truncation=recommended_threshold(card),
             card_json=card.to_json(),
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeVar
 
 from protos.v1 import ganagerie_pb2 as pb
 from server.encoding import ImageFormat
@@ -16,7 +17,9 @@ from server.requests import (
 )
 from zoo.card import Card
 from zoo.errors import InvalidRequest
-from zoo.latents import TruncationMode
+from zoo.latents import Truncation, TruncationMode
+
+T = TypeVar("T")
 
 _FORMATS: dict[int, ImageFormat] = {
     pb.IMAGE_FORMAT_UNSPECIFIED: ImageFormat.PNG,
@@ -59,7 +62,7 @@ def from_message(request: pb.GenerateRequest) -> GenerationRequest:
     return GenerationRequest(
         model=request.model,
         count=request.count if request.HasField("count") else 1,
-        conditions=tuple(map(_condition, request.conditions)),
+        conditions=_Translated(request.conditions, _condition) if request.conditions else (),
         truncation=request.truncation if request.HasField("truncation") else None,
         truncation_mode=_MODES[request.truncation_mode],
         seed=request.seed if request.HasField("seed") else None,
@@ -69,12 +72,32 @@ def from_message(request: pb.GenerateRequest) -> GenerationRequest:
     )
 
 
+class _Translated(Collection[T]):
+    """Parts of a message, each translated when it is looked at.
+
+    There may be millions, in a request that is going to be refused for it.
+    """
+
+    def __init__(self, messages: Collection[Any], translate: Callable[[Any], T]) -> None:
+        self._messages = messages
+        self._translate = translate
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._translate, self._messages)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == found for found in self)
+
+
 def _condition(message: pb.Condition) -> Condition:
     single = message.HasField("class_name") or message.HasField("class_index")
     return Condition(
         choice=_choice(message) if single else None,
         mixture=(
-            tuple(_choice(c, c.weight) for c in message.mixture.classes)
+            _Translated(message.mixture.classes, lambda c: _choice(c, c.weight))
             if message.HasField("mixture")
             else None
         ),
@@ -112,6 +135,14 @@ def fields(image: FinishedImage, planned: Plan, card: Card) -> dict[str, Any]:
         "channels": card.image.channels,
         "format": _FORMAT_NUMBERS[planned.encoding.format],
     }
+
+
+def recommended_threshold(card: Card) -> float | None:
+    """The truncation that a card recommends, as a threshold: where it scales, of equal variance."""
+    advice = card.truncation
+    if advice.default is None:
+        return None
+    return Truncation(advice.default, TruncationMode(advice.mode)).equivalent_threshold
 
 
 def summary(card: Card) -> pb.ModelSummary:

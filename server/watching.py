@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 import structlog
 
+from server.errors import NoRoom
 from server.residency import Residency
 from server.roster import Model, State
 from zoo.catalog import Catalog
 from zoo.errors import ZooError
 
 _log = structlog.get_logger()
+
+# A load may hold up the requests of a busy model for as long as it waits for room, so not at once.
+RETRY_S: Final = 60.0
 
 _Signature = tuple[tuple[str, int, int, int], ...]
 
@@ -40,6 +46,7 @@ class ZooWatcher:
         with contextlib.suppress(OSError):  # the catalog says it better
             self._followed = _signatures(zoo)
         self._seen = self._followed
+        self._put_off: dict[Path, tuple[_Signature, float]] = {}  # and when to try again
 
     async def watch(self, interval_s: float) -> None:
         """Looks at the folder now and then, until cancelled."""
@@ -48,7 +55,12 @@ class ZooWatcher:
             await self.look(settled=True)
 
     async def look(self, *, settled: bool = False) -> None:
-        """Follows what has changed; if `settled`, only what was the same at the last look."""
+        """Follows what has changed.
+
+        Args:
+            settled: only what was the same at the last look. Else also what has failed is tried
+                again.
+        """
         async with self._looking:
             try:
                 found = await asyncio.to_thread(_signatures, self._zoo)
@@ -58,11 +70,18 @@ class ZooWatcher:
                     for folder in found.keys() | self._followed.keys()
                     if found.get(folder) != self._followed.get(folder)
                     and not (settled and found.get(folder) != before.get(folder))
+                    and not (settled and self._is_put_off(folder, found.get(folder)))
                 }
+                if not settled:
+                    changed |= {m.folder for m in self._residency.roster if m.state is State.FAILED}
                 if changed:
-                    await self._follow(changed)
-                    rest = {f: s for f, s in self._followed.items() if f not in changed}
-                    self._followed = rest | {f: found[f] for f in changed & found.keys()}
+                    no_room = await self._follow(changed)
+                    again_s = time.monotonic() + RETRY_S
+                    done = changed - no_room
+                    self._put_off = {f: s for f, s in self._put_off.items() if f not in done}
+                    self._put_off |= {f: (found.get(f, ()), again_s) for f in no_room}
+                    rest = {f: s for f, s in self._followed.items() if f not in done}
+                    self._followed = rest | {f: found[f] for f in done & found.keys()}
                 self._lost = ""
             except (OSError, ZooError) as error:
                 if str(error) != self._lost:
@@ -71,13 +90,23 @@ class ZooWatcher:
             except Exception as error:  # noqa: BLE001  the next look may fare better
                 _log.error("zoo folder not followed", exc_info=error)
 
-    async def _follow(self, changed: set[Path]) -> None:
+    def _is_put_off(self, folder: Path, signature: _Signature | None) -> bool:
+        """Whether there was no room for just that, a short while ago."""
+        refused, again_s = self._put_off.get(folder, (None, 0.0))
+        return signature == refused and time.monotonic() < again_s
+
+    async def _follow(self, changed: set[Path]) -> set[Path]:
+        """Makes the changes; returns the folders whose models found no room."""
+        no_room = set()
         catalog = await asyncio.to_thread(Catalog.open, self._zoo)
         roster = self._residency.roster
         for entry in catalog.entries:
             model = roster.get(entry.card.reference)
             if entry.folder in changed and not (model and model.state is State.UNLOADED):
-                await self._residency.enter(entry)
+                try:
+                    await self._residency.enter(entry)
+                except NoRoom:
+                    no_room.add(entry.folder)
         for folder, why in catalog.broken.items():
             if folder in changed:
                 self._residency.fail(folder, why)
@@ -85,14 +114,17 @@ class ZooWatcher:
         for model in roster:
             if model.reference not in entries and self._is_gone(model, catalog):
                 await self._residency.forget(model)
+        return no_room
 
     def _is_gone(self, model: Model, catalog: Catalog) -> bool:
         """Whether a model that the catalog lacks is no more: not if its folder is being written."""
         if model.folder in catalog.broken:
             return False
         inside = [entry.card.reference for entry in catalog.entries if entry.folder == model.folder]
-        new = self._residency.roster.get(inside[0]) if inside else None
-        return new is None or new.state is not State.FAILED or model.card is None
+        if not inside or model.card is None:
+            return True
+        new = self._residency.roster.get(inside[0])  # None: there was no room for it
+        return new is not None and new.state is not State.FAILED
 
 
 def _signatures(zoo: Path) -> dict[Path, _Signature]:

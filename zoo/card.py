@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +48,11 @@ class Classes(_Frozen):
     """The classes of a conditional model, in order of index."""
 
     names: tuple[str, ...] = Field(min_length=1)
+
+    @cached_property
+    def indices(self) -> Mapping[str, int]:
+        """The index of each class by its name."""
+        return {name: i for i, name in enumerate(self.names)}
 
     @field_validator("names")
     @classmethod
@@ -134,6 +141,11 @@ class Card(_Frozen):
     def class_names(self) -> tuple[str, ...]:
         """Empty for a model without classes."""
         return self.classes.names if self.classes else ()
+
+    @property
+    def class_indices(self) -> Mapping[str, int]:
+        """The index of each class by its name; empty for a model without classes."""
+        return self.classes.indices if self.classes else {}
 
     def to_json(self) -> str:
         """As it stands in `card.json`."""

@@ -70,6 +70,9 @@ def one_line(error: BaseException) -> str:
 
 def shown(value: object) -> str:
     """A value as an error message repeats it: its repr, cut if somebody sent a novel."""
+    if isinstance(value, str | list) and len(value) > _SHOWN:  # no need to write out the rest
+        unit = "characters" if isinstance(value, str) else "elements"
+        return f"{repr(value[:_SHOWN])[:_SHOWN]}… ({len(value):,} {unit})"
     text = repr(value)
     length = len(value) if isinstance(value, str) else len(text)
     return text if length <= _SHOWN else f"{text[:_SHOWN]}… ({length:,} characters)"

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -63,8 +64,7 @@ class Truncation:
         """The threshold at which z has the same variance: what batch-norm statistics follow."""
         if self.mode is TruncationMode.THRESHOLD:
             return self.value
-        std = self.value * _standard_deviation(np.array([_SCALE_BOUND]))[0]
-        return float(np.interp(std, _standard_deviation(_THRESHOLDS), _THRESHOLDS))
+        return _equivalent_threshold(self.value)
 
 
 def _standard_deviation(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,6 +74,15 @@ def _standard_deviation(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
     lost = np.divide(2 * bounds * density, kept, out=np.ones_like(bounds), where=bounds > 0)
     std: NDArray[np.float64] = np.sqrt(1.0 - lost)
     return std
+
+
+_SCALE_DEVIATION: Final = _standard_deviation(np.array([_SCALE_BOUND]))[0]
+_DEVIATIONS: Final = _standard_deviation(_THRESHOLDS)
+
+
+@lru_cache(1024)  # each image asks, and a request's images are mostly alike
+def _equivalent_threshold(scale: float) -> float:
+    return float(np.interp(scale * _SCALE_DEVIATION, _DEVIATIONS, _THRESHOLDS))
 
 
 def uniforms(seed: int, n: int, purpose: int = _LATENT) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+_SHUTDOWN_S: Final = 1  # for answers under way; a client that does not read would take for ever
 
 
 def probes_app(is_ready: Callable[[], bool], registry: CollectorRegistry) -> Starlette:
@@ -52,7 +55,15 @@ class HttpServer(uvicorn.Server):
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+            uvicorn.Config(
+                app,
+                log_config=None,
+                log_level="error",  # it warns of each bad request, and anybody may send them
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=_SHUTDOWN_S,
+            )
         )
 
     @contextlib.contextmanager
@@ -62,10 +73,11 @@ class HttpServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one.
+    """A listening TCP socket; port 0 takes a free one. `::` is all addresses of IPv4 too.
 
     Raises:
         OSError: the address cannot be listened on.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
+    both = host == "::" and socket.has_dualstack_ipv6()  # as gRPC has it
+    return socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)

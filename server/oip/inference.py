@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from protos.inference.v2 import open_inference_pb2 as pb
 from server.encoding import ImageFormat
 from server.oip.parameters import read_parameters
-from server.oip.tensors import Elements, Input, read_tensor
+from server.oip.tensors import Elements, Input, check_tensor, read_tensor
 from server.requests import Plan
 from server.rows import Rows
 from server.service import MAX_REPLY_BYTES, images_that_fit
@@ -15,15 +17,20 @@ from zoo.card import Card
 from zoo.errors import InvalidRequest, shown
 
 
-def inputs_of(card: Card) -> dict[str, Input]:
+def inputs_of(card: Card) -> Mapping[str, Input]:
     """What a model takes, by name."""
+    return _inputs(card.latent.dim, len(card.class_names))
+
+
+@lru_cache
+def _inputs(z_dim: int, n_classes: int) -> Mapping[str, Input]:
     specs = [
         Input("truncation", ("FP32",)),
         Input("seed", ("UINT64",)),
-        Input("z", ("FP32",), card.latent.dim, is_vector=True),
+        Input("z", ("FP32",), z_dim, is_vector=True),
     ]
-    if card.class_names:
-        weights = Input("class_weights", ("FP32",), len(card.class_names), is_vector=True)
+    if n_classes:
+        weights = Input("class_weights", ("FP32",), n_classes, is_vector=True)
         specs = [Input("class", ("INT64", "BYTES")), weights, *specs]
     return {spec.name: spec for spec in specs}
 
@@ -77,15 +84,15 @@ def _tensors(request: pb.ModelInferRequest, card: Card, max_count: int) -> dict[
             raise InvalidRequest(f"inputs[{i}].name", f"{tensor.name} is there already")
         if i == 0 and tensor.shape:
             _check_count(tensor.shape[0], card, max_count)
-        elements = read_tensor(tensor, specs[tensor.name], i, raw[i] if raw else None)
-        if tensor.shape[0] != request.inputs[0].shape[0]:
+        check_tensor(tensor, specs[tensor.name], i)
+        if tensor.shape[0] != request.inputs[0].shape[0]:  # before there are elements of them
             raise InvalidRequest(
                 f"inputs[{i}].shape",
                 f"{tensor.shape[0]:,} rows of {tensor.name}, "
                 f"{request.inputs[0].shape[0]:,} of {request.inputs[0].name}; all must have the "
                 "same number",
             )
-        found[tensor.name] = elements
+        found[tensor.name] = read_tensor(tensor, specs[tensor.name], i, raw[i] if raw else None)
     return found
 
 

@@ -52,16 +52,13 @@ class Input:
         return f"[N, {self.width}]" if self.is_vector else "[N] or [N, 1]"
 
 
-def read_tensor(
-    tensor: pb.ModelInferRequest.InferInputTensor, spec: Input, at: int, raw: bytes | None
-) -> Elements:
-    """The elements of a tensor, one row an image.
+def check_tensor(tensor: pb.ModelInferRequest.InferInputTensor, spec: Input, at: int) -> None:
+    """Checks all of a tensor but its elements; it has at least one dimension then.
 
     Args:
         tensor: as it came.
         spec: what it must be.
         at: its position in the request.
-        raw: its part of `raw_input_contents`, if the request has any.
 
     Raises:
         InvalidRequest: names the field, what came and what is allowed.
@@ -76,8 +73,24 @@ def read_tensor(
         raise InvalidRequest(
             f"inputs[{at}].parameters", f"{shown(min(tensor.parameters))}: inputs take none"
         )
-    shape = list(tensor.shape)
-    _check_shape(shape, spec, at)
+    _check_shape(tensor.shape, spec, at)
+
+
+def read_tensor(
+    tensor: pb.ModelInferRequest.InferInputTensor, spec: Input, at: int, raw: bytes | None
+) -> Elements:
+    """The elements of a tensor that has been checked, one row an image.
+
+    Args:
+        tensor: as it came.
+        spec: what it must be.
+        at: its position in the request.
+        raw: its part of `raw_input_contents`, if the request has any.
+
+    Raises:
+        InvalidRequest: names the field, what came and what is allowed.
+    """
+    datatype, shape = tensor.datatype, list(tensor.shape)
     if raw is None:
         return _typed(tensor, shape, spec, at)
     if tensor.HasField("contents"):
@@ -100,7 +113,7 @@ def _check_shape(shape: Sequence[int], spec: Input, at: int) -> None:
     fits = row == [spec.width] or (not row and not spec.is_vector)
     if not shape or shape[0] < 0 or not fits:
         raise InvalidRequest(
-            f"inputs[{at}].shape", f"{shown(shape)} for {spec.name}; allowed: {spec.shapes}"
+            f"inputs[{at}].shape", f"{shown(list(shape))} for {spec.name}; allowed: {spec.shapes}"
         )
 
 

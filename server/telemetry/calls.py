@@ -15,6 +15,10 @@ from zoo.card import Card
 OWNER: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
 """The name of the API key that the running call came with."""
 
+Observer = Callable[[int, BatchTimes | None], None]
+"""Told how many of a call's images there are, and of the batch that they come from; None: they
+were kept from an earlier call."""
+
 _CURRENT: Final[ContextVar[Call | None]] = ContextVar("call", default=None)
 
 # gRPC rounds a deadline up by as much as a hundredth, and the server hears of it later than the
@@ -102,23 +106,23 @@ class Call:
         if rejection is not None:
             self._metrics.rejected(rejection)
 
-    def plan(self, card: Card, count: int) -> Callable[[int, BatchTimes], None] | None:
-        """Told what the call makes, when it begins to wait; who is to hear of its batches."""
+    def plan(self, card: Card, count: int) -> Observer | None:
+        """Told what the call makes, when it begins to wait; who is to hear of its images."""
         self._metrics.asked(card, count)
         traced = self._trace is not None and self._trace.recorded
         if self._trace is not None and traced:
             self._trace.plan(card, count)
-        return self._batch if traced or self._owner is not None else None
+        return self._images if traced or self._owner is not None else None
 
-    def _batch(self, images: int, times: BatchTimes) -> None:
+    def _images(self, images: int, times: BatchTimes | None) -> None:
         if self._owner is not None:
             self._metrics.key_images(self._owner, images)
-        if self._trace is not None:
+        if self._trace is not None and times is not None:
             self._trace.batch(images, times)
 
 
-def observer(card: Card, count: int) -> Callable[[int, BatchTimes], None] | None:
-    """Tells the call that runs here what it makes; returns who is to hear of its batches."""
+def observer(card: Card, count: int) -> Observer | None:
+    """Tells the call that runs here what it makes; returns who is to hear of its images."""
     call = _CURRENT.get()
     return None if call is None else call.plan(card, count)
 

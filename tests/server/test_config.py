@@ -269,4 +269,5 @@ def test_a_misspelt_variable_is_found_and_foreign_ones_are_left_alone(
     monkeypatch.setenv("GANAGERIE_MAX_BACTH", "4")
     monkeypatch.setenv("GANAGERIE_MAX_COUNT", "4")
     monkeypatch.setenv("GANAGERIE_SERVICE_HOST", "10.0.0.1")  # as Kubernetes sets it
+    monkeypatch.setenv("GANAGERIE_API_KEY", "correct-horse-battery")  # of `ganagerie generate`
     assert misspelt_settings() == {"GANAGERIE_MAX_BACTH": "GANAGERIE_MAX_BATCH"}

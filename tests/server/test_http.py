@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from protos.v1 import ganagerie_pb2 as pb
 from tests.gate import Gate
-from tests.server.calls import Stubs, connect, fetch, metric, refusal, until
+from tests.server.calls import TIMEOUT_S, Stubs, connect, fetch, metric, refusal, until
 from tests.serving import Running, server_in_thread
 
 
@@ -64,6 +65,20 @@ def test_metrics_are_prometheus_text(toy_server: Running) -> None:
         "# TYPE ganagerie_queue_images gauge",
     ):
         assert line in body.splitlines()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too(toy_zoo: Path, host: str) -> None:
+    with server_in_thread(toy_zoo, host="::") as running:
+        grpc_port, http_port = (
+            int(address.rpartition(":")[2]) for address in (running.grpc, running.http)
+        )
+        with connect(f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}") as stubs:
+            assert stubs.generate("plain")
+        with socket.create_connection((host, http_port), timeout=TIMEOUT_S) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_every_call_is_counted_by_method_and_code(counted: Running) -> None:

@@ -12,7 +12,8 @@ from protos.v1 import ganagerie_pb2 as pb
 from server.image_cache import ImageCache
 from tests.gate import Gate
 from tests.server.busy import Fake, a_batcher, in_event_loop, request
-from tests.server.calls import Stubs, connect, metric
+from tests.server.calls import TIMEOUT_S, Stubs, connect, metric
+from tests.server.keyed_calls import KEY, bearer
 from tests.server.oip.calls import connect_oip, matrix, seeds
 from tests.serving import server_in_thread
 from tests.toys import Z_DIM, write_toy
@@ -49,6 +50,18 @@ def test_what_was_made_once_is_not_made_again(gate: Gate, toy_zoo: Path) -> None
         ]
         assert found == [2 + 4 + 3, 2 + 4]
         assert metric(running.http, "ganagerie_cache_bytes", **labels) == 6 * (12 * 12 + 600)
+
+
+@pytest.mark.parametrize("method", ["Generate", "StreamGenerate"])
+def test_images_that_are_found_are_billed_too(toy_zoo: Path, keys: Path, method: str) -> None:
+    server = server_in_thread(toy_zoo, cache_bytes=10**6, api_keys=keys)
+    with server as running, connect(running.grpc) as stubs:
+        for first in (0, 2):  # of four, two are there then
+            asked = pb.GenerateRequest(model="letters", seed=first, count=4)
+            answer = getattr(stubs.images, method)(asked, timeout=TIMEOUT_S, metadata=bearer(KEY))
+            assert len(list(answer) if method == "StreamGenerate" else answer.images) == 4
+        assert metric(running.http, "ganagerie_cache_images_total", result="hit") == 2
+        assert metric(running.http, "ganagerie_key_images_total", key="alice") == 8
 
 
 @pytest.mark.parametrize(

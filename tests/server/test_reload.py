@@ -13,7 +13,7 @@ from protos.v1 import admin_pb2
 from protos.v1 import ganagerie_pb2 as pb
 from tests.gate import Gate
 from tests.server.admin_calls import FAILED, LOADED, UNLOADED, administered, damage, put
-from tests.server.calls import TIMEOUT_S, refusal, until
+from tests.server.calls import TIMEOUT_S, metric, refusal, until
 from tests.server.loads import Loads
 from tests.server.traffic import Traffic, changes, image
 from tests.toys import write_toy
@@ -206,3 +206,16 @@ def test_a_new_version_that_is_broken_does_not_take_the_name(zoo: Path) -> None:
         assert calls.admin.residence() == {"toy@2.0.0": FAILED, "toy@1.0.0": LOADED}
         assert image(calls) == first
         assert calls.refusal("toy@2.0.0").code == "FAILED_PRECONDITION"
+
+
+def test_a_card_that_has_been_mended_leaves_no_trace_of_what_was_broken(zoo: Path) -> None:
+    put(zoo, "toy")
+    (zoo / "letters").mkdir()
+    (zoo / "letters" / "card.json").write_text("{")
+    with administered(zoo) as (running, calls):
+        assert calls.admin.residence() == {"toy@1.0.0": LOADED, "letters": FAILED}
+        assert metric(running.http, "ganagerie_model_failed") == 1
+        put(zoo, "letters")
+        assert calls.admin.load("letters").residence == LOADED
+        assert calls.admin.residence() == {"letters@1.0.0": LOADED, "toy@1.0.0": LOADED}
+        assert metric(running.http, "ganagerie_model_failed") == 0

@@ -13,7 +13,7 @@ from protos.v1 import admin_pb2
 from protos.v1 import ganagerie_pb2 as pb
 from tests.gate import Gate
 from tests.server.admin_calls import FAILED, LOADED, UNLOADED, administered, put
-from tests.server.calls import TIMEOUT_S, Refusal, refusal
+from tests.server.calls import TIMEOUT_S, Refusal, refusal, until
 from tests.server.traffic import image
 from tests.toys import write_toy
 
@@ -89,3 +89,18 @@ def test_states_tell_bytes_and_digests(zoo: Path) -> None:
         )
         calls.admin.unload("toy")
         assert calls.admin.states()["toy@1.0.0"].bytes == 0
+
+
+def test_an_unloaded_model_stays_out_when_its_card_is_broken_and_mended(zoo: Path) -> None:
+    put(zoo, "other")
+    put(zoo, "toy")
+    with administered(zoo, watch=True, watch_interval_s=0.02) as (_, calls):
+        calls.admin.unload("toy")
+        card = zoo / "toy" / "card.json"
+        whole = card.read_text()
+        for step, text in enumerate(("{", whole)):
+            card.write_text(text)
+            later = f"z{step}"
+            put(zoo, later)
+            until(lambda later=later: f"{later}@1.0.0" in calls.admin.residence(), "followed")  # type: ignore[misc]
+        assert calls.admin.residence()["toy@1.0.0"] == UNLOADED

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from protos.v1 import ganagerie_pb2 as pb
 from tests.server.calls import Refusal, Stubs, connect, refusal
@@ -90,6 +91,22 @@ def test_a_recommended_truncation_is_told_but_not_applied(
         )
     assert not unset.HasField("truncation")
     assert unset.data == unlimited.data
+
+
+@pytest.mark.parametrize("mode", ["threshold", "scale"])
+def test_a_recommended_truncation_is_told_as_a_threshold(tmp_path: Path, mode: str) -> None:
+    write_toy(tmp_path, "toy")
+    path = tmp_path / "toy" / "card.json"
+    card = json.loads(path.read_text())
+    card["truncation"] |= {"default": 0.5, "mode": mode}
+    path.write_text(json.dumps(card))
+    with server_in_thread(tmp_path) as running, connect(running.grpc) as stubs:
+        threshold = get(stubs, "toy").recommended_truncation
+    if mode == "threshold":
+        assert threshold == 0.5
+    else:  # the normal distribution within it has half the deviation of the one within 2
+        of_threshold, of_two = (stats.truncnorm.std(-t, t) for t in (threshold, 2.0))
+        assert of_threshold == pytest.approx(0.5 * of_two, rel=1e-3)
 
 
 @pytest.mark.parametrize("reference", ["nobody", "plain@1.9", "plain@", "@1.9.0", ""])
