@@ -117,7 +117,11 @@ def test_cluster_without_the_gpu_that_is_asked_for(
 BUSY_CLUSTER = """
 import ray, time
 context = ray.init(num_cpus=1, log_to_driver=False)
-ray.remote(time.sleep).options(num_cpus=1).remote(600)
+class Holder:
+    def is_there(self):
+        return True
+holder = ray.remote(num_cpus=1)(Holder).remote()
+ray.get(holder.is_there.remote())
 print(context.address_info["address"], flush=True)
 time.sleep(600)
 """
@@ -138,9 +142,12 @@ def test_one_ctrl_c_ends_the_wait_for_a_busy_cluster(
             with subprocess.Popen(
                 command, cwd=tmp_path, env=there, stderr=subprocess.PIPE, text=True
             ) as process:
-                until_it_handles_signals(process.pid)
-                process.send_signal(signal.SIGINT)
-                _, err = process.communicate(timeout=120)
+                try:
+                    until_it_handles_signals(process.pid)
+                    process.send_signal(signal.SIGINT)
+                    _, err = process.communicate(timeout=120)
+                finally:
+                    process.kill()
         finally:
             holder.send_signal(signal.SIGINT)  # ends the cluster with it
     assert process.returncode == 130, err
