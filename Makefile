@@ -33,7 +33,7 @@ format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
 protos: $(VENV)/.dev  ## regenerate the gRPC stubs
 	$(BIN)/python -m protos.generate
 
-bench: $(VENV)/.dev  ## measure what docs/benchmarks.md records: some minutes, an idle machine
+bench: $(VENV)/.dev  ## measure most of what docs/benchmarks.md records: a quarter of an hour at least, an idle machine
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.sample
@@ -44,7 +44,7 @@ bench: $(VENV)/.dev  ## measure what docs/benchmarks.md records: some minutes, a
 	$(BIN)/python -m benchmarks.export
 
 # With a GPU in an environment of its own: onnxruntime and onnxruntime-gpu are one module.
-gpu-check: $(if $(shell command -v nvidia-smi),$(VENV)-gpu/.gpu,$(VENV)/.dev)  ## doctor and benchmarks on a GPU, as a record: some minutes
+gpu-check: $(if $(shell command -v nvidia-smi),$(VENV)-gpu/.gpu,$(VENV)/.dev)  ## doctor and benchmarks on a GPU, as a record: a quarter of an hour at least
 	$(<D)/bin/python -m benchmarks.gpu_check $(ARGS)
 
 lock: $(VENV)/.release  ## pin what the images install, with hashes; ARGS=--upgrade for the newest

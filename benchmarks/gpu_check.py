@@ -58,9 +58,10 @@ def title(report: dict[str, Any], device: str) -> str:
     return f"## {name} ({datetime.date.today()})"
 
 
-def section(report: dict[str, Any], told: dict[str, str], device: str) -> str:
+def section(report: dict[str, Any], told: dict[str, str], device: str, quick: bool) -> str:
     """The record, as Markdown."""
-    parts = [title(report, device), f"`make gpu-check ARGS='--device {device}'`"]
+    flags = f"--device {device}{' --quick' if quick else ''}"
+    parts = [title(report, device), f"`make gpu-check ARGS='{flags}'`"]
     for name, text in told.items():
         lines = text.strip().splitlines()
         table = [line for line in lines if line.startswith("|")]
@@ -87,7 +88,8 @@ def main() -> None:
         print(f"{name}: {shlex.join(module)}", file=sys.stderr, flush=True)
         told[name] = run(options.device, module)
     report = json.loads(run(options.device, [*todo["Doctor"], "--json"]))
-    options.out.write_text(section(report, told, options.device), encoding="utf-8")
+    text = section(report, told, options.device, options.quick)
+    options.out.write_text(text, encoding="utf-8")
     print(f"{options.out}: a section for docs/benchmarks.md")
 
 

@@ -33,6 +33,7 @@ class Load:
         self.end_s = self.start_s + options.seconds
         self.latencies_s: list[float] = []  # of calls that were due after the warm-up
         self.completed = 0  # calls that ended between the warm-up and the end
+        self.received = 0  # images, those of the warm-up and after the end as well
         self.errors = 0
         self.answer = b""
         self._options = options
@@ -56,6 +57,7 @@ class Load:
             self.errors += 1
             return
         now_s = time.perf_counter()
+        self.received += options.images
         self.completed += self.start_s <= now_s <= self.end_s
         if due_s >= self.start_s:
             self.latencies_s.append(now_s - due_s)
@@ -85,7 +87,7 @@ class Load:
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Images per second, quantiles of latency in milliseconds, and failed calls."""
+    """Images per second, quantiles of latency in milliseconds, all images, and failed calls."""
     async with grpc.aio.insecure_channel(options.target) as channel:
         load = Load(channel, options)
         await (load.open() if options.rate else load.closed())
@@ -96,6 +98,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "images_per_s": load.completed * options.images / options.seconds,
         "calls": load.completed,
+        "received": load.received,
         "errors": load.errors,
         "p50_ms": round(float(p50), 2),
         "p90_ms": round(float(p90), 2),

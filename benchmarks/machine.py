@@ -6,6 +6,7 @@ import os
 import platform
 from pathlib import Path
 
+from ganagerie.doctor.machine import processor
 from ganagerie.doctor.providers import installed
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "numpy", "pillow")
@@ -15,14 +16,7 @@ def describe() -> str:
     """One line: processor, cores, Python and the packages that matter."""
     packages = ", ".join(f"{name} {v}" for name, v in installed(*PACKAGES).items() if v)
     cores = len(os.sched_getaffinity(0))
-    return f"{_processor()}, {cores} cores, Python {platform.python_version()}, {packages}"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+    return f"{processor()}, {cores} cores, Python {platform.python_version()}, {packages}"
 
 
 def resident_mib(pid: int) -> tuple[float, float]:

@@ -23,6 +23,8 @@ from zoo.errors import GanagerieError, InvalidRequest, ModelNotFound
 _FIELD: Final = re.compile(
     r"(?P<field>[a-z_]+(?:\[\d+\])?(?:\.[a-z_]+(?:\[\d+\])?)*): (?P<reason>.+)"
 )
+# What gRPC says of a message or of metadata: no later attempt is smaller.
+_TOO_LARGE: Final = re.compile(r"message larger than max|metadata size exceeds")
 
 
 @contextmanager
@@ -52,6 +54,8 @@ def _to_error(error: Any, target: str) -> GanagerieError:  # RpcError has no typ
             return Unauthenticated(f"{target}: {text}")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             retry = _detail(error, error_details_pb2.RetryInfo())
+            if not retry and _TOO_LARGE.search(text):
+                return CallFailed(f"{code.name}: {text}")
             after = retry.retry_delay.ToTimedelta().total_seconds() if retry else None
             return ServerBusy(text, after)
         case grpc.StatusCode.DEADLINE_EXCEEDED:

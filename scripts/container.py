@@ -84,11 +84,11 @@ class Container:
     def __init__(self, image: Image, command: list[str]) -> None:
         self._image = image
         self.signal: str = image.config["StopSignal"]
-        self._log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed on leaving
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
         self._process = self._start(["--pid", "--fork", "--kill-child"], command, self._log)
 
     def _start(
-        self, options: list[str], command: list[str], stderr: IO[str] | None
+        self, options: list[str], command: list[str], stderr: IO[bytes] | None
     ) -> subprocess.Popen[str]:
         config = self._image.config
         ports = ["GANAGERIE_PORT=0", "GANAGERIE_HTTP_PORT=0"]
@@ -112,8 +112,10 @@ class Container:
 
     def events(self) -> list[dict[str, Any]]:
         """What the server has logged; lines that are no JSON as {"line": …}."""
-        self._log.seek(0)
-        lines = [line for line in self._log.read().splitlines() if line]
+        # Not seek and read: the process writes at the offset that they would move.
+        log = self._log.fileno()
+        text = os.pread(log, os.fstat(log).st_size, 0).decode()
+        lines = [line for line in text.splitlines() if line]
         return [json.loads(line) if line[0] == "{" else {"line": line} for line in lines]
 
     def serving(self) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def soak(options: argparse.Namespace, folder: Path) -> list[str]:
         }
         report, samples, wrong = _load(server, specs, seconds)
         if server.process is None or server.process.poll() is not None:
+            log.join()
             return [*report.wrong, "the server ended before its time", *log.errors]
         count = counted(server.http)
         print(table(seconds, report, samples))
@@ -99,6 +100,7 @@ def soak(options: argparse.Namespace, folder: Path) -> list[str]:
         wrong += checks.answered_all_along(report, seconds)
         wrong += ending.the_same_bytes(specs["steady"])
         wrong += ending.drains(server, specs["steady"])
+        server.process.kill()  # a server that stays would keep its log open
         log.join()
     return wrong + log.errors
 

@@ -38,6 +38,7 @@ Examples:
 
 
 _PROGRESS_FROM = 500  # images; fewer take a blink
+_TIMEOUT_S = 60.0
 
 
 class Mode(StrEnum):
@@ -95,7 +96,10 @@ def generate(
         bool,
         typer.Option("--bulk", help="With --target: can wait until nothing else fills the server."),
     ] = False,
-    timeout_s: Annotated[float, typer.Option(help="Deadline with --target, seconds.")] = 60.0,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option(help="Deadline with --target, seconds.", show_default=str(_TIMEOUT_S)),
+    ] = None,
     tls: Annotated[
         bool, typer.Option("--tls", help="With --target: TLS, trusting the usual authorities.")
     ] = False,
@@ -123,7 +127,7 @@ def generate(
     if output == "-" and every_class:
         raise InvalidRequest("-o -", "writes one image; with --every-class use FILE.png or DIR/")
     secured = {"tls": tls, "tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
-    server = _server(target, timeout_s, secured, api_key_file)
+    server = _server(target, timeout_s, bulk, secured, api_key_file)
     destination = Destination(output)
     options: Options = {"count": count, "seed": seed, "truncation": truncation}
     if bulk:
@@ -134,8 +138,8 @@ def generate(
         if classes:
             raise InvalidRequest("--every-class", "leave out --class with it")
         names = _class_names(zoo, model, server)
+        options["count"] = _checked(count * len(names))
         options["classes"] = [name for name in names for _ in range(count)]
-        options["count"] = count * len(names)
     elif classes:
         chosen = [_parse_class(text) for text in classes]
         options["classes"] = chosen[0] if len(chosen) == 1 else chosen
@@ -170,6 +174,16 @@ def _class_names(zoo: Path, model: str, server: Server | None) -> tuple[str, ...
     return names
 
 
+def _checked(count: int) -> int:
+    """Before a list of as many names is made: neither this process nor a server takes more."""
+    from ganagerie.local import MAX_COUNT
+    from zoo.errors import InvalidRequest
+
+    if not 1 <= count <= MAX_COUNT:
+        raise InvalidRequest("count", f"{count} is outside 1 to {MAX_COUNT}")
+    return count
+
+
 def _in_process(zoo: Path, model: str, options: Options) -> Iterable[GeneratedImage]:
     from ganagerie.local import generate
     from zoo.catalog import Catalog
@@ -183,18 +197,26 @@ def _from_server(server: Server, model: str, options: Options) -> Iterable[Gener
 
 
 def _server(
-    target: str | None, timeout_s: float, secured: dict[str, Any], api_key_file: str | None
+    target: str | None,
+    timeout_s: float | None,
+    bulk: bool,
+    secured: dict[str, Any],
+    api_key_file: str | None,
 ) -> Server | None:
     """Makes a client, where there is a target."""
     from zoo.errors import InvalidRequest
 
-    if target:
+    if target is not None:
         from ganagerie.client import Client
 
+        if not target:
+            raise InvalidRequest("--target", "is empty; name HOST:PORT, or leave it out")
         key = _api_key(api_key_file)
-        return lambda: Client(target, timeout_s=timeout_s, api_key=key, **secured)
-    for name, value in {**secured, "api_key_file": api_key_file}.items():
-        if value:
+        deadline_s = _TIMEOUT_S if timeout_s is None else timeout_s
+        return lambda: Client(target, timeout_s=deadline_s, api_key=key, **secured)
+    given = {**secured, "api_key_file": api_key_file, "bulk": bulk, "timeout_s": timeout_s}
+    for name, value in given.items():
+        if value is not None and value is not False:
             raise InvalidRequest(f"--{name.replace('_', '-')}", "needs --target beside it")
     return None
 

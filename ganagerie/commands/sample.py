@@ -147,15 +147,19 @@ def sample(
         stop = stack.enter_context(StopRequest(_STOPPING))
         advance = stack.enter_context(_bar(count, count - todo))
         started_s = time.perf_counter()
+
+        def stopped() -> bool:
+            return stop.requested
+
         images = (
             in_threads(missing, plan, generator, _callers(generator, threads), batch)
             if generator
-            else on_cluster(job, zoo, missing, batch)
+            else on_cluster(job, zoo, missing, batch, stopped)
         )
         made = fill(
             layout,
             images,
-            stopped=lambda: stop.requested,
+            stopped=stopped,
             wrote=advance,
             output=output,
         )

@@ -74,17 +74,29 @@ def verify(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="default: all")] = None,
     zoo: ZooOption = BUNDLED,
 ) -> None:
-    """Check cards, checksums and graphs, and make one image with each; exit code 1 if any fails."""
+    """Check cards, checksums and graphs, and make one image with each.
+
+    Exit code 1 if any fails, or if there is no model.
+    """
     from zoo.catalog import Catalog
+    from zoo.errors import CardError
     from zoo.generator import load_generator
     from zoo.runtime import load_runtime
 
     load_runtime()
     catalog = Catalog.open(zoo)
-    failures = 0 if model else len(catalog.broken)
-    for reason in {} if model else catalog.broken.values():
+    entries, reasons = catalog.entries, [*catalog.broken.values()]
+    if model is not None:
+        try:
+            entries, reasons = [catalog.resolve(model)], []
+        except CardError as error:
+            entries, reasons = [], [str(error)]
+    elif not entries and not reasons:
+        reasons = [f"zoo {zoo}: holds no model"]
+    failures = len(reasons)
+    for reason in reasons:
         typer.echo(f"FAILED  {reason}")
-    for entry in [catalog.resolve(model)] if model else catalog.entries:
+    for entry in entries:
         card = entry.card
         try:
             generator = load_generator(entry, "cpu")

@@ -23,7 +23,7 @@ def look(root: Path = Path("/")) -> Machine:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = min(limits, default=memory)
     return Machine(
-        processor=_processor(root),
+        processor=processor(root),
         cores=len(os.sched_getaffinity(0)),
         core_limit=min(cores, default=None),
         memory_mib=memory // _MIB,
@@ -50,7 +50,8 @@ def gpus() -> list[Gpu]:
         return []
 
 
-def _processor(root: Path) -> str:
+def processor(root: Path = Path("/")) -> str:
+    """The processor's name, else its architecture; `root` is where /proc is."""
     for line in _lines(root / "proc/cpuinfo"):
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

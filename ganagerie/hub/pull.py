@@ -1,7 +1,8 @@
 """Fetching a model into a zoo: checked before it is put in place, and put in place at once.
 
-A download lies in `ZOO/.pull-SHA256/`, which a catalog passes over, until it is complete and all
-checks have passed; then that folder gets its name. One that broke off is gone on with.
+A download lies in `ZOO/.pull-DIGITS/`, named by the first 16 digits of its sha256, which a catalog
+passes over, until it is complete and all checks have passed; then that folder gets its name. One
+that broke off is gone on with.
 """
 
 from __future__ import annotations
@@ -55,13 +56,16 @@ def pull(
     if there is not None:
         return card, there, False
     staging = zoo / f".pull-{card.artifact.sha256[:16]}"
-    with _held(staging):
+    with _held(staging) as descriptor:
+        there = _in_zoo(zoo, card)  # another pull may have ended meanwhile
+        if there is not None:
+            return card, there, False
         part = staging / f"{card.artifact.file}.part"
         _fetch(source, card, part, max_bytes, progress)
         try:
             _check(source, card, part)
             part.replace(staging / card.artifact.file)
-            (staging / CARD).write_text(card.to_json(), encoding="utf-8")
+            _write(staging / CARD, card.to_json())
             load_generator(Entry(staging, card), "cpu")
         except HubError:
             shutil.rmtree(staging)
@@ -70,6 +74,7 @@ def pull(
             shutil.rmtree(staging)
             text = str(error).replace(f"{staging}{os.sep}", "")
             raise HubError(f"{source.url}: {text}") from error
+        os.fsync(descriptor)  # what gets a name is on the disk
         target = zoo / card.reference
         staging.rename(target)
     return card, target, True
@@ -102,19 +107,44 @@ def _in_zoo(zoo: Path, card: Card) -> Path | None:
 
 
 @contextmanager
-def _held(staging: Path) -> Iterator[None]:
-    """Makes the folder, and keeps other pulls of the same model out while entered."""
+def _held(staging: Path) -> Iterator[int]:
+    """Makes the folder, and keeps other pulls of the same model out; its descriptor."""
     staging.mkdir(exist_ok=True)
     descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise HubError(f"{staging}: another pull is fetching this model; wait for it") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HubError(
+                f"{staging}: another pull is fetching this model; wait for it"
+            ) from error
+        if not _is_open(staging, descriptor):  # it had its new name before it was locked
+            raise HubError(
+                f"{staging}: another pull of this model has just ended; the same command says how"
+            )
+        try:
+            yield descriptor
+        finally:
+            # What was fetched is kept, and has its name by now if it is whole.
+            if _is_open(staging, descriptor):
+                with suppress(OSError):
+                    staging.rmdir()
     finally:
         os.close(descriptor)
-        with suppress(OSError):  # what was fetched is kept, and has its name by now if it is whole
-            staging.rmdir()
+
+
+def _is_open(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _fetch(

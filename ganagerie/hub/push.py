@@ -1,4 +1,8 @@
-"""Putting a model into a folder elsewhere: its ONNX file first, so that a card is never alone."""
+"""Putting a model into a folder elsewhere: its ONNX file first, so that a card is never alone.
+
+Where it replaces another, that one's card goes before: what breaks off leaves no card, rather than
+one beside a file that is not its own.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ def push(entry: Entry, target: Source, *, replace: bool = False) -> bool:
                 f"{target.url}/{CARD}: is there already and says something else; push elsewhere, "
                 "or with --replace"
             )
+        target.remove(CARD)
     name = entry.card.artifact.file
     target.write(name, content)
     size = target.size(name)

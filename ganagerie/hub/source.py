@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -76,23 +76,26 @@ class Source:
             name: in the folder.
             start: leave out as many bytes, if the other side can.
             limit: most bytes of the whole file.
-            write: takes them.
+            write: takes them; what it raises is passed on.
 
         Raises:
             HubError: it is not there, breaks off, or is larger.
             RangeRefused: the other side cannot begin at `start`.
         """
         total = start
-        with self._errors(name):
-            # From its start a file comes in one answer over HTTP, else in blocks.
-            block = 0 if self._http and not start else _BLOCK
-            with self._fs.open(self._path(name), "rb", block_size=block, cache_type="none") as file:
+        # From its start a file comes in one answer over HTTP, else in blocks.
+        block = 0 if self._http and not start else _BLOCK
+        with ExitStack() as stack:
+            with self._errors(name):
+                opened = self._fs.open(self._path(name), "rb", block_size=block, cache_type="none")
+                file = stack.enter_context(opened)
                 content = _begin(file, start)
-                while content:
-                    total += len(content)
-                    if total > limit:
-                        raise HubError(f"{self.url}/{name}: is larger than {limit:,} bytes")
-                    write(content)
+            while content:
+                total += len(content)
+                if total > limit:
+                    raise HubError(f"{self.url}/{name}: is larger than {limit:,} bytes")
+                write(content)
+                with self._errors(name):
                     content = file.read(_BLOCK)
         return total - start
 
@@ -110,6 +113,15 @@ class Source:
         with self._errors(name):
             self._fs.makedirs(self._root, exist_ok=True)
             self._fs.pipe_file(self._path(name), content)
+
+    def remove(self, name: str) -> None:
+        """Takes a file away.
+
+        Raises:
+            HubError: it is not there, or stays.
+        """
+        with self._errors(name):
+            self._fs.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

@@ -6,8 +6,8 @@ Ray places the tasks, and repeats those whose process or machine is lost.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from collections.abc import Generator as Made
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -22,11 +22,12 @@ from zoo.generator import Generator, load_generator
 from zoo.runtime import CUDA, load_runtime
 
 _AHEAD = 4  # tasks a core, or a GPU, that run or wait: enough that none waits for the disk
+_ASK_S = 0.5  # how often, while a result is not there, it is asked whether to stop
 _BATCHES = 8  # in a task: starting one costs Ray about a millisecond
 
 
 def on_cluster(
-    job: Job, zoo: Path, missing: Sequence[range], batch: int
+    job: Job, zoo: Path, missing: Sequence[range], batch: int, stopped: Callable[[], bool]
 ) -> Made[list[FinishedImage]]:
     """Images, in order, as a cluster's tasks make them; left early, what is under way is dropped.
 
@@ -38,10 +39,11 @@ def on_cluster(
         zoo: folder of the models, under this path on each machine.
         missing: what the set lacks.
         batch: images that are made at a time.
+        stopped: asked while a result is waited for; ends it.
 
     Raises:
-        BackendError: Ray is not installed or its cluster is not there, a machine of it would make
-            other bytes, or the images could not be made.
+        BackendError: Ray is not installed or its cluster is not there, it has no GPU where one is
+            needed, a machine of it would make other bytes, or the images could not be made.
     """
     ray = _load_ray()
     with ExitStack() as stack:
@@ -49,14 +51,17 @@ def on_cluster(
             _connect(ray)
             stack.callback(ray.shutdown)
         resource = "GPU" if job.provider == CUDA else "CPU"
+        _require(ray, resource)
         task = ray.remote(_make).options(num_cpus=1, num_gpus=int(resource == "GPU"))
         waiting: deque[tuple[range, Any]] = deque()
         size = batch * _BATCHES
         for part in (p[i : i + size] for p in missing for i in range(0, len(p), size)):
             waiting.append((part, task.remote(job, zoo.resolve(), part, batch)))
             if len(waiting) >= _AHEAD * max(1, int(ray.cluster_resources().get(resource, 0))):
+                if not _wait(ray, waiting[0][1], stopped):
+                    return
                 yield _result(ray, *waiting.popleft())
-        while waiting:
+        while waiting and _wait(ray, waiting[0][1], stopped):
             yield _result(ray, *waiting.popleft())
 
 
@@ -82,6 +87,22 @@ def _connect(ray: Any) -> None:
         raise BackendError(
             f"no Ray cluster: {one_line(error)}; RAY_ADDRESS names one, without it one is started"
         ) from error
+
+
+def _require(ray: Any, resource: str) -> None:
+    if ray.cluster_resources().get(resource, 0) < 1:  # else Ray's tasks wait for ever
+        instead = ", or leave out --device cuda" if resource == "GPU" else ""
+        raise BackendError(
+            f"the Ray cluster has no {resource}: add a machine that has one{instead}"
+        )
+
+
+def _wait(ray: Any, reference: Any, stopped: Callable[[], bool]) -> bool:
+    """Whether there is a result, or the reason why there is none; False once `stopped`."""
+    while not ray.wait([reference], timeout=_ASK_S)[0]:
+        if stopped():
+            return False
+    return True
 
 
 def _result(ray: Any, part: range, reference: Any) -> list[FinishedImage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -44,8 +45,8 @@ def record_of(output: str) -> Path:
         others = any(path.iterdir())
     else:
         record = path.with_name(f"{path.name}.json")
-        pattern = path.name if layout == "zip" else f"{path.stem}-[0-9]*.tar"
-        others = any(path.parent.glob(pattern))
+        pattern = escape(path.name) if layout == "zip" else f"{escape(path.stem)}-[0-9]*.tar"
+        others = any(any(path.parent.glob(pattern + unfinished)) for unfinished in ("", ".part"))
     if others and not record.exists():
         raise OutputError(
             f"{output}: there is something already, and no {record.name} that says what; "

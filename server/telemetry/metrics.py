@@ -154,7 +154,9 @@ class Metrics:
         """Counts an attempt to load a model; thread-safe."""
         name, version = parse_reference(reference)
         labels = name, version or ""
-        self._loads.labels(*labels, "loaded" if worked else "failed").inc()
+        # Both are shown from the first attempt on, so that a later failure is an increase.
+        loaded, failed = (self._loads.labels(*labels, outcome) for outcome in ("loaded", "failed"))
+        (loaded if worked else failed).inc()
         if worked:
             self._load_seconds.labels(*labels).set(seconds)
 

@@ -51,14 +51,17 @@ def test_the_record_names_the_card() -> None:
     report = {"machine": {"processor": "A CPU", "gpus": [gpu]}}
     told = {"Doctor": "all is well\n", "Serving": "versions\n| a |\n|---|\n| 1 |\nmedians\n"}
     today = datetime.date.today()
-    assert section(report, told, "cuda") == (
+    assert section(report, told, "cuda", quick=False) == (
         f"## NVIDIA H100 80GB HBM3 ({today})\n\n"
         "`make gpu-check ARGS='--device cuda'`\n\n"
         "### Doctor\n\n```\nall is well\n```\n\n"
         "### Serving\n\n```\nversions\nmedians\n```\n\n"
         "| a |\n|---|\n| 1 |\n"
     )
-    assert section(report, told, "cpu").startswith(f"## A CPU ({today})\n")
+    short = section(report, told, "cpu", quick=True)
+    assert short.startswith(
+        f"## A CPU ({today})\n\n`make gpu-check ARGS='--device cpu --quick'`\n\n"
+    )
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from benchmarks.soak import ending
+from benchmarks.soak.__main__ import soak as run_soak
 from benchmarks.soak.checks import (
     MAX_GROWTH_MIB,
     MAX_MORE_DESCRIPTORS,
@@ -53,6 +56,18 @@ def test_a_server_that_leaks_does_not(tmp_path: Path) -> None:
     (failed,) = ended.stderr.splitlines()
     assert failed.startswith("FAILED: memory grew by ")
     assert failed.endswith(f" MiB; at most {MAX_GROWTH_MIB:.0f} may be")
+
+
+def test_a_server_that_stays_after_sigterm_is_told_of_and_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "_ENDS_WITHIN_S", 1.0)
+    options = Namespace(
+        minutes=4 / 60, seed=0, picture=None, server="tests.benchmarks.lingering_server"
+    )
+    (wrong,) = run_soak(options, tmp_path)
+    assert wrong.startswith("still running ")
+    assert wrong.endswith(" s after SIGTERM")
 
 
 QUIET = Sample(0, 200, 14, 20)

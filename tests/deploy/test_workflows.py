@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +92,32 @@ def test_every_python_that_is_promised_is_tested() -> None:
 def test_nothing_is_published_that_was_not_tested_and_built() -> None:
     jobs = WORKFLOWS["release"]["jobs"]
     assert WORKFLOWS["release"][True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads `on` as true
-    assert (jobs["pypi"]["needs"], jobs["images"]["needs"]) == ("build", "build")
+    assert (jobs["pypi"]["needs"], jobs["images"]["needs"]) == (["build", "images"], "build")
     assert jobs["build"]["needs"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("target", "tags"),
+    [
+        ("cpu", "ghcr.io/some-one/zoo:v1.2.3-cpu,ghcr.io/some-one/zoo:1.2.3"),
+        ("gpu", "ghcr.io/some-one/zoo:v1.2.3-gpu"),
+        ("train", "ghcr.io/some-one/zoo:v1.2.3-train"),
+    ],
+)
+def test_images_are_named_as_registries_and_the_chart_want_it(
+    tmp_path: Path, target: str, tags: str
+) -> None:
+    steps = WORKFLOWS["release"]["jobs"]["images"]["steps"]
+    (names,) = (step for step in steps if step.get("id") == "names")
+    given = {"REPOSITORY": "Some-One/Zoo", "TAG": "v1.2.3", "TARGET": target}
+    assert names["env"].keys() == given.keys()
+    subprocess.run(
+        ["bash", "-e", "-c", names["run"]],
+        env={**os.environ, **given, "GITHUB_OUTPUT": str(tmp_path / "output")},
+        check=True,
+    )
+    assert (tmp_path / "output").read_text() == f"tags={tags}\n"
+    assert steps[-1]["with"]["tags"] == "${{ steps.names.outputs.tags }}"
 
 
 def test_dependabot_looks_where_something_is() -> None:

@@ -21,6 +21,7 @@ class Host:
         break_off: bytes after which an answer with a body ends; None for never.
         redirects: where a path leads to.
         asked: method, path and range of each request.
+        free: while it is not set, nobody is told of an ONNX file.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class Host:
     redirects: dict[str, str] = field(default_factory=dict)
     failing: bool = False
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    free: threading.Event = field(default_factory=threading.Event)
 
 
 class _Server(ThreadingHTTPServer):
@@ -55,6 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         host, asked = self._host, self.headers.get("Range")
         host.asked.append((self.command, self.path, asked))
+        if self.path.endswith(".onnx"):
+            host.free.wait()
         path = host.folder / self.path.lstrip("/")
         if host.failing:
             self._end(500)
@@ -96,6 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
 def model_host(folder: Path) -> Iterator[Host]:
     """Serves a folder on a free port of 127.0.0.1."""
     host = Host(folder)
+    host.free.set()
     server = _Server(("127.0.0.1", 0), partial(_Handler, host))
     host.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -103,6 +108,7 @@ def model_host(folder: Path) -> Iterator[Host]:
     try:
         yield host
     finally:
+        host.free.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ganagerie import Client
+from ganagerie import Client, local
 from tests.ganagerie.conftest import Cli
 from tests.serving import Running
 
@@ -93,6 +93,34 @@ def test_every_class_of_a_server(cli: Cli, toy_server: Running) -> None:
 def test_every_class_refuses(cli: Cli, arguments: str, error: str) -> None:
     done = cli("generate", *arguments.split())
     assert (done.code, done.err) == (2, f"error: {error}\n")
+
+
+def test_every_class_counts_before_it_makes_a_list(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = cli("generate", "letters", "--every-class", "-n", 10**9, "-o", "x.png")
+    assert (done.code, done.err) == (2, "error: count: 3000000000 is outside 1 to 65536\n")
+    monkeypatch.setattr(local, "MAX_COUNT", 6)
+    assert cli("generate", "letters", "--every-class", "-n", 2, "-o", "x.png").code == 0
+    for n in (0, 3):
+        done = cli("generate", "letters", "--every-class", "-n", n, "-o", "x.png")
+        assert (done.code, done.err) == (2, f"error: count: {3 * n} is outside 1 to 6\n")
+
+
+@pytest.mark.parametrize("given", ["--bulk", "--timeout-s 60", "--timeout-s 0"])
+def test_what_is_for_servers_needs_one(cli: Cli, given: str) -> None:
+    done = cli("generate", "plain", "-o", "x.png", *given.split())
+    assert (done.code, done.err) == (2, f"error: {given.split()[0]}: needs --target beside it\n")
+    assert not Path("x.png").exists()
+
+
+def test_an_empty_target_is_not_this_process(cli: Cli) -> None:
+    done = cli("generate", "plain", "-o", "x.png", "--target", "")
+    assert (done.code, done.err) == (
+        2,
+        "error: --target: is empty; name HOST:PORT, or leave it out\n",
+    )
+    assert not Path("x.png").exists()
 
 
 def test_suffix_may_be_in_capitals(cli: Cli) -> None:

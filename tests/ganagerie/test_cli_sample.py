@@ -185,7 +185,11 @@ def test_what_cannot_be_is_told_before_anything_is_written(
     [
         ("set", "set/mine.txt", "sample.json"),
         ("set.zip", "set.zip", "set.zip.json"),
+        ("set.zip", "set.zip.part", "set.zip.json"),
+        ("set[1].zip", "set[1].zip", "set[1].zip.json"),
         ("set.tar", "set-000000.tar", "set.tar.json"),
+        ("set.tar", "set-000003.tar.part", "set.tar.json"),
+        ("set[1].tar", "set[1]-000000.tar", "set[1].tar.json"),
     ],
 )
 def test_somebody_elses_files_are_left_alone(
@@ -200,6 +204,13 @@ def test_somebody_elses_files_are_left_alone(
         "name another output\n",
     )
     assert Path(there).read_text() == "mine"
+
+
+def test_names_that_are_nearly_the_same_are_no_hindrance(cli: Cli) -> None:
+    for name in ("set1.zip", "set1-000000.tar", "set[1]-a.tar", "set[1]-000000.tar.gz"):
+        Path(name).write_text("mine")
+    for output in ("set[1].zip", "set[1].tar"):
+        assert cli("sample", "letters", "-n", 1, "-o", output).code == 0
 
 
 def test_places_that_cannot_be_written(cli: Cli) -> None:

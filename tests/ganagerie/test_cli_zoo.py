@@ -202,6 +202,14 @@ def test_verify_of_one_model_passes_over_the_others(cli: Cli, zoo: Path) -> None
     done = cli("zoo", "verify", "middle", "--zoo", zoo)
     assert done.code == 1
     assert done.out.startswith("FAILED  middle@1.0.0: ")
+    done = cli("zoo", "verify", "zlast", "--zoo", zoo)
+    assert (done.code, done.err) == (1, "")
+    assert done.out.startswith(f"FAILED  {zoo}/zlast/card.json: name: String should match pattern")
+
+
+def test_verify_of_nothing_fails(cli: Cli, tmp_path: Path) -> None:
+    done = cli("zoo", "verify", "--zoo", tmp_path)
+    assert (done.code, done.out, done.err) == (1, f"FAILED  zoo {tmp_path}: holds no model\n", "")
 
 
 def test_verify_without_a_runtime(cli: Cli, zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

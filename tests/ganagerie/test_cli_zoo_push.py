@@ -12,6 +12,8 @@ pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'gana
 
 from fsspec.implementations.memory import MemoryFileSystem
 
+from ganagerie.errors import HubError
+from ganagerie.hub.source import Source
 from tests.ganagerie.conftest import Cli
 from tests.toys import write_toy
 from zoo.card import Card
@@ -48,6 +50,31 @@ def test_push_and_pull_through_files(cli: Cli, card: Card, zoo: Path, tmp_path: 
     assert cli(*newer, "--replace").code == 0
     assert cli("zoo", "pull", url).code == 0
     assert [entry.card.version for entry in Catalog.open(zoo).entries] == ["1.1.0", "1.0.0"]
+
+
+def test_a_replacement_that_broke_off_is_not_taken_for_the_model_before(
+    cli: Cli, card: Card, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, www, write = f"file://{tmp_path}/there/letters", tmp_path / "www", Source.write
+    push = ("zoo", "push", "letters", url, "--zoo", www)
+    assert cli(*push).code == 0
+    write_toy(tmp_path / "new", "letters", version="1.1.0", hidden=32)
+    newer = ("zoo", "push", "letters", url, "--zoo", tmp_path / "new", "--replace")
+
+    def breaks_off(self: Source, name: str, content: bytes) -> None:
+        if name == "card.json":
+            raise HubError("broke off")
+        write(self, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "write", breaks_off)
+        assert cli(*newer).err == "error: broke off\n"
+    assert cli("zoo", "pull", url).err == f"error: {url}/card.json: is not there\n"
+    assert cli(*push).err == f"letters@1.0.0 put: {url}\n"
+    assert cli("zoo", "pull", url).code == 0
+    assert [entry.card for entry in Catalog.open(zoo).entries] == [card]
+    assert cli(*newer).code == 0
+    assert cli("zoo", "pull", url).code == 0
 
 
 def test_altered_models_are_not_pushed(cli: Cli, card: Card, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,7 +22,7 @@ from ganagerie.errors import (
 )
 from protos.v1 import ganagerie_pb2 as pb
 from tests.ganagerie.conftest import Behaviour, Call, Scripted, answers, fails, hangs
-from tests.serving import Running
+from tests.serving import Running, server_in_thread
 from zoo.errors import GanagerieError, InvalidRequest, ModelNotFound
 
 Start = Callable[[Behaviour], Scripted]
@@ -122,6 +123,28 @@ def test_request_too_large_to_send_is_not_busy(client: Client) -> None:
     with pytest.raises(GanagerieError) as raised:
         client.generate("letters", classes="A" * 5_000_000)
     assert not isinstance(raised.value, ServerBusy)
+
+
+def test_request_too_large_for_the_server_is_not_busy(call: Call, toy_zoo: Path) -> None:
+    with (
+        server_in_thread(toy_zoo, max_request_bytes=2000) as running,
+        pytest.raises(CallFailed, match=r"^RESOURCE_EXHAUSTED: .*message larger than max"),
+    ):
+        call(running.grpc, "letters", classes="A" * 3000)
+
+
+def test_metadata_that_is_too_large_is_not_busy(toy_server: Running) -> None:
+    with (
+        Client(toy_server.grpc, api_key="k" * 20_000) as client,
+        pytest.raises(CallFailed, match=r"^RESOURCE_EXHAUSTED: .*metadata size exceeds"),
+    ):
+        client.generate("plain")
+
+
+def test_an_answer_that_is_too_large_is_not_busy(call: Call, scripted: Start) -> None:
+    server = scripted(answers(64 * 1024 * 1024))
+    with pytest.raises(CallFailed, match=r"^RESOURCE_EXHAUSTED: .*message larger than max"):
+        call(server.target, "any")
 
 
 @TWO_DOORS  # each waits for its retries

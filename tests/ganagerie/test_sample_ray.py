@@ -100,6 +100,72 @@ def test_cluster_that_is_not_there(tmp_path: Path, environment: dict[str, str]) 
     )
 
 
+@NEEDS_RAY
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="needs no GPU")
+def test_cluster_without_the_gpu_that_is_asked_for(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    done = sample(tmp_path, environment, "-o", "set", "--ray", "--device", "cuda")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the Ray cluster has no GPU: add a machine that has one, "
+        "or leave out --device cuda\n",
+    )
+
+
+# A cluster whose only core is taken; prints its address.
+BUSY_CLUSTER = """
+import ray, time
+context = ray.init(num_cpus=1, log_to_driver=False)
+class Holder:
+    def is_there(self):
+        return True
+holder = ray.remote(num_cpus=1)(Holder).remote()
+ray.get(holder.is_there.remote())
+print(context.address_info["address"], flush=True)
+time.sleep(600)
+"""
+
+
+@NEEDS_RAY
+def test_one_ctrl_c_ends_the_wait_for_a_busy_cluster(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", BUSY_CLUSTER], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        try:
+            assert holder.stdout is not None
+            there = environment | {"RAY_ADDRESS": holder.stdout.readline().strip()}
+            command = [*SAMPLE, "-n", str(COUNT), "-o", "set", "--ray"]
+            with subprocess.Popen(
+                command, cwd=tmp_path, env=there, stderr=subprocess.PIPE, text=True
+            ) as process:
+                try:
+                    until_it_handles_signals(process.pid)
+                    process.send_signal(signal.SIGINT)
+                    _, err = process.communicate(timeout=120)
+                finally:
+                    process.kill()
+        finally:
+            holder.send_signal(signal.SIGINT)  # ends the cluster with it
+    assert process.returncode == 130, err
+    assert f"stopped: 0 of {COUNT:,} images are in set" in err
+
+
+def until_it_handles_signals(pid: int) -> None:
+    """SIGTERM is one that Python leaves alone."""
+    deadline_s = time.monotonic() + 120
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        (caught,) = (line for line in status.splitlines() if line.startswith("SigCgt:"))
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray_it_says_what_to_install(tmp_path: Path, zoo: Path) -> None:
     done = sample(tmp_path, os.environ | {"GANAGERIE_ZOO": str(zoo)}, "-o", "set", "--ray")

@@ -237,6 +237,16 @@ def test_use_is_counted_by_the_name_of_a_key(keyed: Running) -> None:
     assert OTHER not in body
 
 
+def test_failed_loads_are_shown_before_the_first_one(idle: Running) -> None:
+    (loads,) = [f for f in families(idle) if f.name == "ganagerie_model_loads"]
+    shown = {
+        (sample.labels["model"], sample.labels["outcome"]): sample.value
+        for sample in loads.samples
+        if sample.name == "ganagerie_model_loads_total" and sample.labels["model"] == "plain"
+    }
+    assert shown == {("plain", "loaded"): 1, ("plain", "failed"): 0}
+
+
 def test_replies_and_the_images_of_requests_are_measured(idle: Running) -> None:
     raw = pb.IMAGE_FORMAT_RAW
     with connect(idle.grpc) as stubs:
