@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -279,7 +280,10 @@ def test_dcgan_trains_in_one_process(data_folder: Path, tmp_path: Path) -> None:
 def test_two_processes_reach_the_losses_of_one(cli: Cli, data_folder: Path, tmp_path: Path) -> None:
     sets = [
         part
-        for value in (*TINY, "max_itr=4", "log_every=1", "d_steps=2", "batch_size=16")
+        for value in (
+            *(*TINY, "max_itr=4", "log_every=1", "d_steps=2", "batch_size=16"),
+            *("monitor.look_every=2", "monitor.samples=64"),
+        )
         for part in ("--set", value)
     ]
     options = ["train", "biggan-emnist", "--data", str(data_folder), "--device", "cpu", *sets]
@@ -291,7 +295,15 @@ def test_two_processes_reach_the_losses_of_one(cli: Cli, data_folder: Path, tmp_
     for mine, theirs in zip(one, two, strict=True):
         for key in ("d", "g"):
             assert theirs["loss"][key] == pytest.approx(mine["loss"][key], abs=2e-4)
+    looks = [
+        [record for line in text.splitlines() if "proxy_fid" in (record := json.loads(line))]
+        for text in ((tmp_path / name / "spectra.jsonl").read_text() for name in ("one", "two"))
+    ]
+    for mine, theirs in zip(*looks, strict=True):  # made by the leading process alone
+        assert mine["itr"] == theirs["itr"]
+        assert theirs["proxy_fid"] == pytest.approx(mine["proxy_fid"], rel=0.01)
+    assert [record["itr"] for record in looks[0]] == [2, 4]
     checkpoints = sorted(path.name for path in (tmp_path / "two" / "checkpoints").iterdir())
-    assert checkpoints == ["itr-00000004.pt"]
+    assert checkpoints == ["best.pt", "itr-00000004.pt"]
     assert done.stdout.count("name: biggan-emnist") == 1  # one of them speaks
     assert done.stderr.count("finished after 4 iterations") == 1

@@ -24,7 +24,7 @@ from training.metrics.frechet import Gaussian, frechet_distance
 from training.monitor.proxy_features import Extractor, ProxySpace
 from training.networks import pixel_range
 from training.steps import Inputs
-from zoo.nets.layers import normalised_weights
+from zoo.nets.layers import normalised_weights, own_statistics
 
 FEWEST_IMAGES = 48
 """Of a data set that samples can be compared with."""
@@ -128,7 +128,7 @@ class Look:
     ) -> Tensor:
         """Outputs of a network in training mode, in parts."""
         parts = []
-        with unchanged(network), normalised_weights(network):
+        with unchanged(network), own_statistics(network), normalised_weights(network):
             network.train()
             for rows in _parts(len(first)):
                 inputs: Inputs = (first[rows].to(device),)
