@@ -170,17 +170,23 @@ class Guard:
     def give_up(self) -> CollapsedError:
         """Sets aside checkpoints from after the first sign; says where the run can go on."""
         verdict, path = self.monitor.verdict, self._before_suspicion()
+        self._log.event({**verdict.to_record(), "event": "stop"})
         if verdict.since is not None:
             checkpoint.set_aside(self._log.checkpoints, verdict.since + 1)
-        self._log.event({**verdict.to_record(), "event": "stop"})
         reasons = "; ".join(map(str, verdict.reasons))
-        kept = f"{path} is from before it" if path else "no checkpoint is from before it"
+        lower = f"--set optimizer.g_lr={self._state.recipe.optimizer.g_lr / 2:g}"
+        if path is None:
+            way = (
+                "No checkpoint is from before it. Start a new run: another folder with --out, and "
+                f"{lower}"
+            )
+        else:
+            way = (
+                f"Later checkpoints are set aside; {path} is from before it. Go on from there with "
+                f"--resume, and --on-collapse rollback or {lower}"
+            )
         kind = DivergedError if self._diverged else CollapsedError
-        return kind(
-            f"iteration {verdict.itr}: the run has collapsed: {reasons}. Later checkpoints are set "
-            f"aside; {kept}. Go on from there with --resume, and --on-collapse rollback or --set "
-            "optimizer.g_lr=1e-4"
-        )
+        return kind(f"iteration {verdict.itr}: the run has collapsed: {reasons}. {way}")
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on to the same verdicts."""

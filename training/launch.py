@@ -19,7 +19,7 @@ from training.loop import Record, total_itr, train
 from training.monitor.exporter import TrainingGauges
 from training.networks import subject_of
 from training.progress import TrainingProgress
-from training.runlog import CHECKPOINTS, RunLog
+from training.runlog import CHECKPOINTS, EVENTS, RunLog
 from training.state import TrainingState
 from training.stopping import StopRequest
 from zoo.errors import one_line
@@ -143,6 +143,11 @@ def _newest_checkpoint(recipe: Recipe, out: Path) -> dict[str, Any] | None:
     if path is None:
         if not out.is_dir():
             raise RunError(f"--resume: there is no run in {out}")
+        if (out / EVENTS).exists():
+            raise RunError(
+                f"--resume: the run in {out} has collapsed, and no checkpoint is from before it. "
+                "Start a new run: another folder with --out"
+            )
         return None
     saved = checkpoint.load(path)
     # Keys that came later than the checkpoint have their defaults.

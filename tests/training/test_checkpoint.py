@@ -177,7 +177,7 @@ def test_divergence_stops_the_run(
     message = (
         rf"^iteration 12: the run has collapsed: .*loss of {network} is NaN or infinite\. Later "
         r"checkpoints are set aside; \S+itr-00000010\.pt is from before it\. Go on from there with "
-        r"--resume, and --on-collapse rollback or --set optimizer\.g_lr=1e-4$"
+        r"--resume, and --on-collapse rollback or --set optimizer\.g_lr=0\.001$"
     )
     with pytest.raises(DivergedError, match=message):
         launch(tiny(), synthetic(64), tmp_path, resume=False, device=CPU, command=[])

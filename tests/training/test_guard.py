@@ -13,7 +13,7 @@ from tests.training.conftest import LAST, Cli, itrs, sets, synthetic, tiny
 from tests.training.test_alternating_step import torchrun
 from training import checkpoint
 from training.config import Recipe
-from training.errors import CollapsedError, DivergedError, RecipeError
+from training.errors import CollapsedError, DivergedError, RecipeError, RunError
 from training.launch import Outcome, launch
 from training.monitor.collapse import Detector
 from training.monitor.verdict import Health, Reason, Verdict
@@ -33,7 +33,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def checkpoints(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+    return sorted(path.name for path in (folder / "checkpoints").glob("*"))
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def test_a_stopped_run_keeps_everything_and_goes_on_from_before(tmp_path: Path) 
     assert str(caught.value) == (
         "iteration 31: the run has collapsed: as the test says. Later checkpoints are set "
         f"aside; {tmp_path}/checkpoints/itr-00000020.pt is from before it. Go on from there with "
-        "--resume, and --on-collapse rollback or --set optimizer.g_lr=1e-4"
+        "--resume, and --on-collapse rollback or --set optimizer.g_lr=0.001"
     )
     assert checkpoints(tmp_path) == ["best.pt", "itr-00000020.pt", "suspect-itr-00000030.pt"]
     assert events(tmp_path) == [
@@ -90,6 +90,30 @@ def test_a_stopped_run_keeps_everything_and_goes_on_from_before(tmp_path: Path) 
     warned = tiny(*EVERY_TICK, "monitor.on_collapse=warn", "max_itr=40")
     assert run(tmp_path, warned, resume=True) == Outcome(40, 40)
     assert itrs(tmp_path) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("checkpoint_every", [5, 1000])
+def test_a_run_that_collapsed_before_its_first_checkpoint_keeps_its_record(
+    tmp_path: Path, collapse_at: dict[str, int], checkpoint_every: int
+) -> None:
+    collapse_at.update(suspect=3, collapsed=8)
+    recipe = tiny("monitor.every=1", f"checkpoint_every={checkpoint_every}")
+    with pytest.raises(CollapsedError) as caught:
+        run(tmp_path, recipe)
+    assert str(caught.value) == (
+        "iteration 8: the run has collapsed: as the test says. No checkpoint is from before it. "
+        "Start a new run: another folder with --out, and --set optimizer.g_lr=0.001"
+    )
+    kept = ["suspect-itr-00000005.pt"] if checkpoint_every == 5 else []
+    assert [name for name in checkpoints(tmp_path) if name != "best.pt"] == kept
+    with pytest.raises(RunError) as refused:
+        run(tmp_path, recipe, resume=True)
+    assert str(refused.value) == (
+        f"--resume: the run in {tmp_path} has collapsed, and no checkpoint is from before it. "
+        "Start a new run: another folder with --out"
+    )
+    assert itrs(tmp_path) == list(range(1, 8))
+    assert len(lines(tmp_path / "spectra.jsonl")) == 8
 
 
 def test_a_suspicion_keeps_the_checkpoint_from_before_it(
