@@ -102,7 +102,7 @@ class Guard:
     def save(self) -> None:
         """Saves a checkpoint, unless a network is no longer finite.
 
-        The newest one from before a suspicion stays, and so does the best one by proxy FID.
+        The newest one from before the first sign stays, and so does the best one by proxy FID.
         """
         if not self.monitor.finite():
             return
@@ -203,7 +203,7 @@ class Guard:
         self._rollbacks, self._best = state["rollbacks"], state["best"]
 
     def _before_suspicion(self) -> Path | None:
-        since = self.monitor.verdict.since
+        since = self.monitor.first_sign_after
         if since is None:
             return None
         return checkpoint.newest(self._log.checkpoints, before=since + 1)

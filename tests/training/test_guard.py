@@ -52,6 +52,7 @@ def collapse_at(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         self.verdict = Verdict(itr)
         if itr >= at["suspect"]:
             health = Health.collapsed if itr >= at["collapsed"] else Health.suspect
+            self._before = at["suspect"] - 1
             self.verdict = Verdict(itr, health, reasons, at["suspect"] - 1)
         return self.verdict
 
@@ -125,6 +126,28 @@ def test_a_suspicion_keeps_the_checkpoint_from_before_it(
         "best.pt",
         *("itr-00000020.pt", "itr-00000055.pt", f"itr-{LAST:08d}.pt"),
     ]
+
+
+def test_a_sign_that_makes_no_suspicion_keeps_the_checkpoint_from_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Far from real images, but not far enough for a suspicion, until it is ten times as far.
+    distances = iter([1.0] * 4 + [1.9] * 6 + [10.0] * 2)
+
+    class Drifting:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __call__(self, *_: object) -> dict[str, float]:
+            return {"proxy_fid": next(distances, 1.0)}
+
+    monkeypatch.setattr("training.guard.Look", Drifting)
+    recipe = tiny(
+        *("monitor.every=1000", "monitor.look_every=5", "checkpoint_every=5"),
+        *("keep_checkpoints=2", "monitor.on_collapse=rollback"),
+    )
+    assert run(tmp_path, recipe) == Outcome(LAST, LAST)
+    (event,) = events(tmp_path)
+    assert (event["event"], event["itr"], event["to_itr"]) == ("rollback", 60, 25)
 
 
 @pytest.mark.usefixtures("collapse_at")

@@ -138,6 +138,11 @@ class CollapseMonitor:
         """Whether the newest verdict is `collapsed`."""
         return self.verdict.health is Health.collapsed
 
+    @property
+    def first_sign_after(self) -> int | None:
+        """The last iteration before the first sign, also while it makes no suspicion yet."""
+        return self._detector.first_sign_after
+
     def forget(self) -> None:
         """Judges as if the run began now."""
         self._detector = Detector()
