@@ -241,6 +241,12 @@ def test_the_named_layer_is_clamped(tmp_path: Path, collapse_at: dict[str, int])
     assert sigma0 <= 1.2 * sigma1 * 1.01
 
 
+def test_a_clamped_run_that_diverges_is_stopped(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="NaN or infinite"):
+        run(tmp_path, tiny("penalties.sigma0_clamp.ratio=1.2", "optimizer.g_lr=1e30"))
+    assert [event["event"] for event in events(tmp_path)] == ["stop"]
+
+
 def test_a_layer_that_is_not_there_cannot_be_clamped(tmp_path: Path) -> None:
     recipe = tiny("penalties.sigma0_clamp.ratio=1.2", "penalties.sigma0_clamp.layers=[linear]")
     with pytest.raises(RecipeError, match=r"no layer 'linear' in the generator; there are linears"):
