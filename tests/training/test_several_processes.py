@@ -8,9 +8,26 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from tests.training.conftest import Cli
 from tests.training.small_biggan import TINY
 from tests.training.test_alternating_step import torchrun
 from tests.training.test_resume import differences, newest_itr, saved
+
+
+def test_several_processes_need_one_folder(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused = cli("train", "biggan-emnist")
+    assert refused.code == 2
+    assert refused.err == "error: 2 processes share one run directory: name it with --out\n"
+    refused = cli("train", "biggan-emnist", "--out", "run", "--data", "my data", "--download")
+    assert refused.code == 2
+    assert refused.err == (
+        "error: --download: 2 processes would write the same files at once; fetch them first, in "
+        "one process: ganagerie train biggan-emnist --data 'my data' --download --set max_itr=1\n"
+    )
+    assert cli("train", "biggan-emnist", "--dry-run").code == 0
 
 
 def test_two_processes_stop_together_and_go_on_bit_by_bit(
@@ -34,7 +51,12 @@ def test_two_processes_stop_together_and_go_on_bit_by_bit(
         process.send_signal(signal.SIGINT)
         process.wait(120)
     stopped_at = newest_itr(run)
-    assert stopped_at > 0, (tmp_path / "err").read_text()[-3000:]
+    said = (tmp_path / "err").read_text()
+    assert stopped_at > 0, said[-3000:]
+    assert (
+        f"Go on with:\n  torchrun --nproc-per-node 2 -m ganagerie.cli train biggan-emnist --data "
+        f"{data_folder} --out {run} --resume --device cpu\n"
+    ) in said
     end = stopped_at + 2
     done = torchrun(*options, "--set", f"max_itr={end}", "--out", run, "--resume")
     assert done.returncode == 0, done.stderr[-3000:]
