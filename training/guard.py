@@ -127,7 +127,8 @@ class Guard:
         """Prepares a checkpoint from before the suspicion to be gone on with.
 
         It is written anew with the remedied recipe; what followed is kept under `rollbacks/`, and
-        later checkpoints are set aside. Returns its iteration.
+        later checkpoints are set aside. Killed at any moment of it, the run can be resumed: from a
+        later checkpoint, or from this one. Returns its iteration.
         """
         verdict, saved = self.monitor.verdict, self._refuge()
         recipe = remedied(self._state.recipe, verdict)
@@ -136,7 +137,6 @@ class Guard:
         if saved.get("monitor") is not None:  # none: a checkpoint from before there was a monitor
             saved["monitor"] |= {"rollbacks": self._rollbacks, "best": self._best}
         itr = int(saved["itr"])
-        checkpoint.set_aside(self._log.checkpoints, itr + 1)
         checkpoint.write(checkpoint.at(self._log.checkpoints, itr), saved)
         self._log.event(
             {

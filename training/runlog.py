@@ -14,6 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid, save_image
 
+from training import checkpoint
 from training.config import Recipe, load_recipe
 from training.errors import RunError
 from training.monitor.exporter import TrainingGauges
@@ -128,7 +129,10 @@ class RunLog:
             file.write(json.dumps(record) + "\n")
 
     def roll_back(self, itr: int, recipe: Recipe) -> None:
-        """Goes on from `itr` with another recipe; the lines so far are kept under `rollbacks/`."""
+        """Goes on from `itr` with another recipe; the lines so far are kept under `rollbacks/`.
+
+        Later checkpoints are set aside, when `config.yaml` has the recipe.
+        """
         self._close()
         kept = self.folder / ROLLBACKS
         kept.mkdir(exist_ok=True)
@@ -138,6 +142,7 @@ class RunLog:
             shutil.copyfile(self.folder / name, folder / name)
         shutil.copyfile(self.folder / CONFIG, folder / CONFIG)
         write_text_atomically(self.folder / CONFIG, recipe.to_yaml())
+        checkpoint.set_aside(self.checkpoints, itr + 1)
         self._open(itr)
 
     def _append(self, name: str, record: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.training.test_alternating_step import torchrun
 from training import checkpoint
 from training.config import Recipe
 from training.errors import CollapsedError, DivergedError, RecipeError, RunError
+from training.guard import Guard
 from training.launch import Outcome, launch
 from training.monitor.collapse import Detector
 from training.monitor.verdict import Health, Reason, Verdict
@@ -90,6 +92,49 @@ def test_a_stopped_run_keeps_everything_and_goes_on_from_before(tmp_path: Path) 
     ]
     warned = tiny(*EVERY_TICK, "monitor.on_collapse=warn", "max_itr=40")
     assert run(tmp_path, warned, resume=True) == Outcome(40, 40)
+    assert itrs(tmp_path) == list(range(1, 41))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("training.checkpoint.write", "shutil.copyfile"),
+        *("training.runlog.write_text_atomically", "training.checkpoint.set_aside"),
+    ],
+)
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_rollback_may_be_killed_at_any_moment(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    collapse_at: dict[str, int],
+    place: str,
+    moment: str,
+) -> None:
+    module, _, name = place.rpartition(".")
+    real: Any = getattr(sys.modules[module], name)
+
+    def killed(*arguments: Any) -> None:
+        if moment == "after":
+            real(*arguments)
+        raise MemoryError
+
+    def roll_back(self: Guard) -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, killed)
+            return rolled_back(self)
+
+    rolled_back = Guard.roll_back
+    monkeypatch.setattr(Guard, "roll_back", roll_back)
+    recipe = tiny(*EVERY_TICK, "monitor.on_collapse=rollback", "max_itr=40")
+    with pytest.raises(MemoryError):
+        run(tmp_path, recipe)
+    newest = checkpoint.newest(tmp_path / "checkpoints")
+    assert newest is not None
+    then = read_recipe(tmp_path, [])
+    if checkpoint.load(newest)["itr"] == 20:  # gone back: the remedy is not lost
+        assert then.optimizer.g_lr == 1e-3
+    collapse_at["collapsed"] = 10_000
+    assert run(tmp_path, then, resume=True) == Outcome(40, 40)
     assert itrs(tmp_path) == list(range(1, 41))
 
 
