@@ -100,7 +100,7 @@ def launch(
             try:
                 if not world.leads:
                     train(state, data, None, out / CHECKPOINTS, stop, world)
-                    return Outcome(state.itr, total_itr(recipe, len(data)))
+                    return Outcome(state.itr, total_itr(state, len(data)))
                 resume_at = state.itr if resume else None
                 with RunLog(out, recipe, resume_at, gauges) as log:
                     guard = Guard(state, data, held_out, log)
@@ -122,12 +122,12 @@ def _lead(
     world: World,
 ) -> Outcome:
     """Trains, and keeps the run directory."""
-    begun_at, total = state.itr, total_itr(state.recipe, len(data))
+    begun_at, total = state.itr, total_itr(state, len(data))
     if 0 < begun_at < total:
         provenance.set_finished(log.folder, finished=False)
     with TrainingProgress(state.recipe.name, total, begun_at) as progress:
         train(state, data, Record(log, progress, guard), log.checkpoints, stop, world)
-        outcome = Outcome(state.itr, total_itr(state.recipe, len(data)))
+        outcome = Outcome(state.itr, total_itr(state, len(data)))
         if outcome.finished and begun_at < total:
             provenance.set_finished(log.folder, finished=True)
     return outcome

@@ -18,6 +18,7 @@ from training.averaged import served_generator
 from training.config import Recipe
 from training.errors import RunError
 from training.runlog import CHECKPOINTS
+from training.state import images_seen
 from zoo import card as cards
 from zoo.artifact import read_artifact
 from zoo.catalog import Entry
@@ -144,7 +145,7 @@ def _export(
         provenance=cards.Provenance(
             recipe=recipe.name,
             dataset=recipe.dataset,
-            images_seen=state["itr"] * recipe.batch_size * recipe.d_steps,
+            images_seen=images_seen(state),
             commit=origin["commit"],
             started=origin["started"],
             finished=origin["finished"],

@@ -30,7 +30,7 @@ Examples:
 
   ganagerie train my-recipe.yaml --set optimizer.g_lr=1e-4 --set seed=7
 
-  torchrun --nproc-per-node 8 -m ganagerie.cli train biggan-imagenet128 --data imagenet.zip --out big
+  torchrun --nproc-per-node 8 -m ganagerie.cli train biggan-imagenet128 --data im.zip --out runs/im
 """
 
 

@@ -190,7 +190,7 @@ def test_a_run_from_before_the_discriminator_had_a_choice_goes_on(tmp_path: Path
     run_to(3, tmp_path / "old")
     (path,) = (tmp_path / "old" / "checkpoints").glob("itr-*3.pt")
     state = checkpoint.load(path)
-    del state["recipe"]["network"]["discriminator_norm"]
+    del state["recipe"]["network"]["discriminator_norm"], state["images_seen"]
     checkpoint.write(path, state)
     config = tmp_path / "old" / "config.yaml"
     config.write_text(
