@@ -108,6 +108,8 @@ def launch(
                         guard.load_state_dict(saved.get("monitor"))
                     if resume_at is None:
                         provenance.write(out, command)
+                    else:
+                        log.resumed(resume_at)
                     return _lead(state, data, guard, log, stop, world)
             except OSError as error:
                 raise RunError(f"{out}: cannot be written: {one_line(error)}") from error

@@ -30,6 +30,7 @@ def test_a_stopped_run_keeps_everything_and_goes_on_from_before(tmp_path: Path) 
     ]
     warned = tiny(*EVERY_TICK, "monitor.on_collapse=warn", "max_itr=40")
     assert run(tmp_path, warned, resume=True) == Outcome(40, 40)
+    assert events(tmp_path)[1:] == [{"itr": 20, "event": "resume"}]
     assert itrs(tmp_path) == list(range(1, 41))
 
 

@@ -24,7 +24,9 @@ def test_a_rollback_lowers_the_rates_and_saves_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diverge_above(monkeypatch, 33, 1e-3)
-    recipe = tiny(*EVERY_TICK, "monitor.on_collapse=rollback", "keep_checkpoints=2")
+    recipe = tiny(
+        *EVERY_TICK, "monitor.on_collapse=rollback", "keep_checkpoints=2", "sample_every=8"
+    )
     assert run(tmp_path, recipe) == Outcome(LAST, LAST)
     (event,) = events(tmp_path)
     assert (event["event"], event["itr"], event["to_itr"]) == ("rollback", 33, 30)
@@ -36,6 +38,11 @@ def test_a_rollback_lowers_the_rates_and_saves_the_run(
     then = lines(tmp_path / "rollbacks/01/metrics.jsonl")
     assert [record["itr"] for record in then] == list(range(1, 33))
     assert read_recipe(tmp_path / "rollbacks" / "01", []) == recipe
+    undone = (tmp_path / "rollbacks" / "01" / "samples").iterdir()
+    assert [path.name for path in undone] == ["00000032.png"]
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == [
+        f"{itr:08d}.png" for itr in range(8, LAST + 1, 8)
+    ] + ["00000060.png"]
     saved = checkpoint.load(tmp_path / "checkpoints" / f"itr-{LAST:08d}.pt")
     assert saved["recipe"]["optimizer"]["g_lr"] == 1e-3
     assert saved["monitor"]["rollbacks"] == 1
