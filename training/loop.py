@@ -81,8 +81,8 @@ def train(
 
 def restore(state: TrainingState, saved: dict[str, Any], record: Record | None) -> None:
     """Goes on from a checkpoint, with the recipe in it."""
-    state.load_state_dict(saved)
     state.adopt(Recipe.model_validate(saved["recipe"]))
+    state.load_state_dict(saved)
     if record is not None:
         record.guard.load_state_dict(saved.get("monitor"))
 

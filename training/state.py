@@ -131,7 +131,7 @@ class TrainingState:
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
             "clamp": None if self.clamp is None else self.clamp.state_dict(),
-            "rng": {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+            "rng": {"torch": torch.get_rng_state()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -149,8 +149,6 @@ class TrainingState:
             if self.clamp is not None:
                 self.clamp.load_state_dict(state.get("clamp"))
             torch.set_rng_state(state["rng"]["torch"])
-            if torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(state["rng"]["cuda"])
             self.itr, self.images_seen = state["itr"], images_seen(state)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise RunError(f"the checkpoint does not fit this recipe: {one_line(error)}") from error
