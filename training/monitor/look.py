@@ -40,7 +40,8 @@ class Look:
 
     Args:
         train: the training images.
-        held_out: images that D has not seen; None where there are none.
+        held_out: images that D has not seen; None where there are none. Left out where both
+            networks are told classes and theirs are others.
         extract: the feature space.
         z_dim: length of z.
         conditional: whether both networks are told classes.
@@ -71,6 +72,8 @@ class Look:
         self._reference = Gaussian.fit(self._space(_unit(train.batch(reference))))
         self._seen = train.batch(probe), train.labels[probe]
         self._unseen = None
+        if held_out is not None and self._n_classes:
+            held_out = held_out if held_out.class_names == train.class_names else None
         if held_out is not None and len(held_out) >= 2:
             fresh = _of_classes(held_out.labels, shown)[:n]
             self._unseen = held_out.batch(fresh), held_out.labels[fresh]
