@@ -128,7 +128,8 @@ def _export(
         images: NDArray[np.uint8] = session.run(["images"], feeds)[0]
         return images
 
-    parity = compare(served, run_file, _TOLERANCE[publication.weights])
+    advice = "; try --weights fp32" if publication.weights == "fp16" else ""
+    parity = compare(served, run_file, _TOLERANCE[publication.weights], advice)
     with torch.no_grad():
         _, height, width, channels = served(*served.example(1)).shape
     origin = provenance.read(run)
