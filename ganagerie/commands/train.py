@@ -256,10 +256,10 @@ def _train_classifier(
 
 
 def _resume_command(recipe: str, data: Path, out: Path, device: Device) -> str:
-    words = ["ganagerie"]
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        words = ["torchrun", "--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]]
-        words += ["-m", "ganagerie.cli"]
+    words, processes = ["ganagerie"], os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        here = os.environ.get("LOCAL_WORLD_SIZE", processes)
+        words = ["torchrun", "--nproc-per-node", here, "-m", "ganagerie.cli"]
     words += ["train", recipe, "--data", str(data), "--out", str(out), "--resume"]
     if device is not Device.auto:
         words += ["--device", device.value]
