@@ -122,7 +122,7 @@ def test_pickle_of_a_class_is_refused(tmp_path: Path) -> None:
 def test_state_holds_what_the_design_asks_for() -> None:
     state = TrainingState(tiny(), CPU).state_dict()
     assert state.keys() == {
-        *("itr", "recipe", "subject", "clamp", "generator", "discriminator", "ema"),
+        *("itr", "images_seen", "recipe", "subject", "clamp", "generator", "discriminator", "ema"),
         *("g_optimizer", "d_optimizer", "rng"),
     }
 

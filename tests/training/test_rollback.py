@@ -11,7 +11,7 @@ import pytest
 from tests.training.conftest import LAST, itrs, metrics, tiny
 from tests.training.guarded import CPU, EVERY_TICK, checkpoints, diverge_above, events, lines, run
 from tests.training.small_biggan import shapes, small
-from tests.training.test_alternating_step import torchrun
+from tests.training.test_several_processes import torchrun
 from training import checkpoint
 from training.errors import CollapsedError, DivergedError
 from training.guard import Guard
