@@ -57,7 +57,7 @@ class BatchSource:
         self._alternates = recipe.alternates
         self._whole = self._draw if isinstance(data, ImageSet) else Prefetched(self._draw)
         self.images_per_itr = recipe.d_steps * recipe.batch_size
-        self.itrs_per_epoch = self._order.batches_per_epoch / recipe.d_steps
+        self.images_per_epoch = self._order.batches_per_epoch * recipe.batch_size
 
     def draw(self, itr: int) -> Draw:
         """Everything that iteration `itr`, counted from 0, consumes.

@@ -102,7 +102,7 @@ class Guard:
     def save(self) -> None:
         """Saves a checkpoint, unless a network is no longer finite.
 
-        The newest one from before a suspicion stays, and so does the best one by proxy FID.
+        The newest one from before the first sign stays, and so does the best one by proxy FID.
         """
         if not self.monitor.finite():
             return
@@ -127,7 +127,8 @@ class Guard:
         """Prepares a checkpoint from before the suspicion to be gone on with.
 
         It is written anew with the remedied recipe; what followed is kept under `rollbacks/`, and
-        later checkpoints are set aside. Returns its iteration.
+        later checkpoints are set aside. Killed at any moment of it, the run can be resumed: from a
+        later checkpoint, or from this one. Returns its iteration.
         """
         verdict, saved = self.monitor.verdict, self._refuge()
         recipe = remedied(self._state.recipe, verdict)
@@ -136,7 +137,6 @@ class Guard:
         if saved.get("monitor") is not None:  # none: a checkpoint from before there was a monitor
             saved["monitor"] |= {"rollbacks": self._rollbacks, "best": self._best}
         itr = int(saved["itr"])
-        checkpoint.set_aside(self._log.checkpoints, itr + 1)
         checkpoint.write(checkpoint.at(self._log.checkpoints, itr), saved)
         self._log.event(
             {
@@ -170,17 +170,23 @@ class Guard:
     def give_up(self) -> CollapsedError:
         """Sets aside checkpoints from after the first sign; says where the run can go on."""
         verdict, path = self.monitor.verdict, self._before_suspicion()
+        self._log.event({**verdict.to_record(), "event": "stop"})
         if verdict.since is not None:
             checkpoint.set_aside(self._log.checkpoints, verdict.since + 1)
-        self._log.event({**verdict.to_record(), "event": "stop"})
         reasons = "; ".join(map(str, verdict.reasons))
-        kept = f"{path} is from before it" if path else "no checkpoint is from before it"
+        lower = f"--set optimizer.g_lr={self._state.recipe.optimizer.g_lr / 2:g}"
+        if path is None:
+            way = (
+                "No checkpoint is from before it. Start a new run: another folder with --out, and "
+                f"{lower}"
+            )
+        else:
+            way = (
+                f"Later checkpoints are set aside; {path} is from before it. Go on from there with "
+                f"--resume, and --on-collapse rollback or {lower}"
+            )
         kind = DivergedError if self._diverged else CollapsedError
-        return kind(
-            f"iteration {verdict.itr}: the run has collapsed: {reasons}. Later checkpoints are set "
-            f"aside; {kept}. Go on from there with --resume, and --on-collapse rollback or --set "
-            "optimizer.g_lr=1e-4"
-        )
+        return kind(f"iteration {verdict.itr}: the run has collapsed: {reasons}. {way}")
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on to the same verdicts."""
@@ -197,7 +203,7 @@ class Guard:
         self._rollbacks, self._best = state["rollbacks"], state["best"]
 
     def _before_suspicion(self) -> Path | None:
-        since = self.monitor.verdict.since
+        since = self.monitor.first_sign_after
         if since is None:
             return None
         return checkpoint.newest(self._log.checkpoints, before=since + 1)

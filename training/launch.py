@@ -19,7 +19,7 @@ from training.loop import Record, total_itr, train
 from training.monitor.exporter import TrainingGauges
 from training.networks import subject_of
 from training.progress import TrainingProgress
-from training.runlog import CHECKPOINTS, RunLog
+from training.runlog import CHECKPOINTS, EVENTS, RunLog
 from training.state import TrainingState
 from training.stopping import StopRequest
 from zoo.errors import one_line
@@ -100,7 +100,7 @@ def launch(
             try:
                 if not world.leads:
                     train(state, data, None, out / CHECKPOINTS, stop, world)
-                    return Outcome(state.itr, total_itr(recipe, len(data)))
+                    return Outcome(state.itr, total_itr(state, len(data)))
                 resume_at = state.itr if resume else None
                 with RunLog(out, recipe, resume_at, gauges) as log:
                     guard = Guard(state, data, held_out, log)
@@ -108,6 +108,8 @@ def launch(
                         guard.load_state_dict(saved.get("monitor"))
                     if resume_at is None:
                         provenance.write(out, command)
+                    else:
+                        log.resumed(resume_at)
                     return _lead(state, data, guard, log, stop, world)
             except OSError as error:
                 raise RunError(f"{out}: cannot be written: {one_line(error)}") from error
@@ -122,12 +124,12 @@ def _lead(
     world: World,
 ) -> Outcome:
     """Trains, and keeps the run directory."""
-    begun_at, total = state.itr, total_itr(state.recipe, len(data))
+    begun_at, total = state.itr, total_itr(state, len(data))
     if 0 < begun_at < total:
         provenance.set_finished(log.folder, finished=False)
     with TrainingProgress(state.recipe.name, total, begun_at) as progress:
         train(state, data, Record(log, progress, guard), log.checkpoints, stop, world)
-        outcome = Outcome(state.itr, total_itr(state.recipe, len(data)))
+        outcome = Outcome(state.itr, total_itr(state, len(data)))
         if outcome.finished and begun_at < total:
             provenance.set_finished(log.folder, finished=True)
     return outcome
@@ -143,6 +145,11 @@ def _newest_checkpoint(recipe: Recipe, out: Path) -> dict[str, Any] | None:
     if path is None:
         if not out.is_dir():
             raise RunError(f"--resume: there is no run in {out}")
+        if (out / EVENTS).exists():
+            raise RunError(
+                f"--resume: the run in {out} has collapsed, and no checkpoint is from before it. "
+                "Start a new run: another folder with --out"
+            )
         return None
     saved = checkpoint.load(path)
     # Keys that came later than the checkpoint have their defaults.

@@ -81,8 +81,8 @@ def train(
 
 def restore(state: TrainingState, saved: dict[str, Any], record: Record | None) -> None:
     """Goes on from a checkpoint, with the recipe in it."""
-    state.load_state_dict(saved)
     state.adopt(Recipe.model_validate(saved["recipe"]))
+    state.load_state_dict(saved)
     if record is not None:
         record.guard.load_state_dict(saved.get("monitor"))
 
@@ -93,21 +93,21 @@ def _train_on(
     """Iterates until something else has to be done, or all is done."""
     recipe, device = state.recipe, next(state.generator.parameters()).device
     source = BatchSource(recipe, data, pixel_range(state.generator), device, world.rank, world.size)
-    total = total_itr(recipe, len(data))
+    total = total_itr(state, len(data))
     grid = source.samples(_COLUMNS, min(source.n_classes, _MOST_ROWS) or _ROWS)
     meter = _Meter(source.images_per_itr)
 
     while state.itr < total:
         outcome = state.step(source.draw(state.itr))
         state.itr += 1
+        state.images_seen += source.images_per_itr
         state.ema.update(state.itr)
 
         # Read once: a signal after this line counts next time round.
         action = Action.stop if stop.requested else Action.go_on
         saving = state.itr % recipe.checkpoint_every == 0
         if record is not None:
-            images_seen = state.itr * source.images_per_itr
-            verdict = record.guard.observe(outcome, images_seen, look=saving)
+            verdict = record.guard.observe(outcome, state.images_seen, look=saving)
             record.progress.advance(state.itr, verdict)
             action = max(action, record.guard.action())
         action = Action(world.highest(action, device))
@@ -121,7 +121,7 @@ def _train_on(
         if record is not None:
             meter.add()
             if logging:
-                record.metrics(_metrics(state.itr, source, outcome, meter))
+                record.metrics(_metrics(state, source, outcome, meter))
             if last or state.itr % recipe.sample_every == 0:
                 record.log.samples(state.itr, _sample(state, source, grid), _COLUMNS)
             if last or saving:
@@ -131,9 +131,12 @@ def _train_on(
     return Action.go_on
 
 
-def total_itr(recipe: Recipe, n_images: int) -> int:
-    """How many iterations, updates of G, a recipe asks for."""
-    whole = max(1, recipe.epochs * (n_images // recipe.batch_size) // recipe.d_steps)
+def total_itr(state: TrainingState, n_images: int) -> int:
+    """How many iterations, updates of G, the recipe asks for: those done, and those to come."""
+    recipe = state.recipe
+    batches = recipe.epochs * (n_images // recipe.batch_size)
+    to_come = (batches - state.images_seen // recipe.batch_size) // recipe.d_steps
+    whole = max(1, state.itr + to_come)
     return whole if recipe.max_itr is None else min(whole, recipe.max_itr)
 
 
@@ -155,13 +158,13 @@ class _Meter:
 
 
 def _metrics(
-    itr: int, source: BatchSource, outcome: dict[str, torch.Tensor], meter: _Meter
+    state: TrainingState, source: BatchSource, outcome: dict[str, torch.Tensor], meter: _Meter
 ) -> dict[str, Any]:
     values = {key: value.item() for key, value in outcome.items()}
     return {
-        "itr": itr,
-        "images_seen": itr * source.images_per_itr,
-        "epoch": round(itr / source.itrs_per_epoch, 3),
+        "itr": state.itr,
+        "images_seen": state.images_seen,
+        "epoch": round(state.images_seen / source.images_per_epoch, 3),
         "loss": {"d": values["loss_d"], "g": values["loss_g"]},
         "logits": {"real": values["real"], "fake": values["fake"]},
         "images_per_s": round(meter.read(), 1),

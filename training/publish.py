@@ -18,6 +18,7 @@ from training.averaged import served_generator
 from training.config import Recipe
 from training.errors import RunError
 from training.runlog import CHECKPOINTS
+from training.state import images_seen
 from zoo import card as cards
 from zoo.artifact import read_artifact
 from zoo.catalog import Entry
@@ -127,7 +128,8 @@ def _export(
         images: NDArray[np.uint8] = session.run(["images"], feeds)[0]
         return images
 
-    parity = compare(served, run_file, _TOLERANCE[publication.weights])
+    advice = "; try --weights fp32" if publication.weights == "fp16" else ""
+    parity = compare(served, run_file, _TOLERANCE[publication.weights], advice)
     with torch.no_grad():
         _, height, width, channels = served(*served.example(1)).shape
     origin = provenance.read(run)
@@ -144,7 +146,7 @@ def _export(
         provenance=cards.Provenance(
             recipe=recipe.name,
             dataset=recipe.dataset,
-            images_seen=state["itr"] * recipe.batch_size * recipe.d_steps,
+            images_seen=images_seen(state),
             commit=origin["commit"],
             started=origin["started"],
             finished=origin["finished"],

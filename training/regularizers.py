@@ -101,9 +101,11 @@ class Sigma0Clamp:
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Clamps every weight."""
+        """Clamps every weight that is finite; others are for the monitor to find."""
         for i, weight in enumerate(self._weights):
             left, small = self._iterate(i)
+            if not small.isfinite().all():  # of which torch has no SVD
+                continue
             # left · small · vectorsᵀ is W on the subspace; its SVD is that of the small matrix.
             u, sigma, vh = torch.linalg.svd(small)
             bound = self._config.sigma_reg

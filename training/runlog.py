@@ -14,6 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid, save_image
 
+from training import checkpoint
 from training.config import Recipe, load_recipe
 from training.errors import RunError
 from training.monitor.exporter import TrainingGauges
@@ -36,8 +37,8 @@ class RunLog:
 
     Args:
         folder: made if missing.
-        resume_at: iteration to go on from; lines of later iterations, which a killed process may
-            have left behind, are removed. None starts a new run.
+        resume_at: iteration to go on from; lines and grids of later iterations, which a killed
+            process may have left behind, are removed. None starts a new run.
         gauges: are told what is written.
 
     Raises:
@@ -89,11 +90,19 @@ class RunLog:
 
     def _open(self, resume_at: int | None) -> None:
         self._series = {}
+        after = None if resume_at is None else resume_at + 1
+        if resume_at is not None:
+            for grid in self._grids_after(resume_at):
+                grid.unlink()
         for name in _SERIES:
             if resume_at is not None:
                 _forget_after(self.folder / name, resume_at)
             self._series[name] = (self.folder / name).open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(self.folder), purge_step=resume_at)
+        self._board = SummaryWriter(str(self.folder), purge_step=after)
+
+    def _grids_after(self, itr: int) -> list[Path]:
+        grids = (self.folder / SAMPLES).glob("*.png")
+        return [path for path in grids if path.stem.isdecimal() and int(path.stem) > itr]
 
     def _close(self) -> None:
         self._board.close()
@@ -123,12 +132,20 @@ class RunLog:
         self._board.add_scalar("monitor/verdict", list(Health).index(verdict.health), itr)
 
     def event(self, record: dict[str, Any]) -> None:
-        """Appends a line to `events.jsonl`: a rollback, or a stop after a collapse."""
+        """Appends a line to `events.jsonl`: a rollback, a stop after a collapse, or a resume."""
         with (self.folder / EVENTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
+    def resumed(self, itr: int) -> None:
+        """Notes that a run of which there are events goes on, so that a stop is not its end."""
+        if (self.folder / EVENTS).exists():
+            self.event({"itr": itr, "event": "resume"})
+
     def roll_back(self, itr: int, recipe: Recipe) -> None:
-        """Goes on from `itr` with another recipe; the lines so far are kept under `rollbacks/`."""
+        """Goes on from `itr` with another recipe; lines and grids are kept under `rollbacks/`.
+
+        Later checkpoints are set aside, when `config.yaml` has the recipe.
+        """
         self._close()
         kept = self.folder / ROLLBACKS
         kept.mkdir(exist_ok=True)
@@ -137,7 +154,11 @@ class RunLog:
         for name in _SERIES:
             shutil.copyfile(self.folder / name, folder / name)
         shutil.copyfile(self.folder / CONFIG, folder / CONFIG)
+        (folder / SAMPLES).mkdir()
+        for grid in self._grids_after(itr):
+            shutil.copyfile(grid, folder / SAMPLES / grid.name)
         write_text_atomically(self.folder / CONFIG, recipe.to_yaml())
+        checkpoint.set_aside(self.checkpoints, itr + 1)
         self._open(itr)
 
     def _append(self, name: str, record: dict[str, Any]) -> None:

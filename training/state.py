@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from zoo.nets.layers import fuse_resampling, synchronise_batch_norm
 
 
 class TrainingState:
-    """Networks, optimisers, average, and the number of iterations done.
+    """Networks, optimisers, average, and the numbers of iterations done and real images seen.
 
     Random numbers need no state of their own: batches and noise are functions of (seed, itr), and
     for what is drawn within a step torch's generator is seeded by (seed, itr, rank). Its state is
@@ -49,6 +49,7 @@ class TrainingState:
         self.recipe = recipe
         self.subject = subject
         self.itr = 0
+        self.images_seen = 0
         self.generator, self.discriminator = build(recipe.network, subject)
         for network in (self.generator, self.discriminator):
             initialize(network, recipe.initializer)
@@ -121,6 +122,7 @@ class TrainingState:
         """What `load_state_dict` needs to go on as if nothing had happened."""
         return {
             "itr": self.itr,
+            "images_seen": self.images_seen,
             "subject": asdict(self.subject),
             "recipe": self.recipe.model_dump(mode="json"),
             "generator": self.generator.state_dict(),
@@ -129,7 +131,7 @@ class TrainingState:
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
             "clamp": None if self.clamp is None else self.clamp.state_dict(),
-            "rng": {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+            "rng": {"torch": torch.get_rng_state()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -147,9 +149,7 @@ class TrainingState:
             if self.clamp is not None:
                 self.clamp.load_state_dict(state.get("clamp"))
             torch.set_rng_state(state["rng"]["torch"])
-            if torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-            self.itr = state["itr"]
+            self.itr, self.images_seen = state["itr"], images_seen(state)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise RunError(f"the checkpoint does not fit this recipe: {one_line(error)}") from error
         self._apply_optimizer_settings()
@@ -160,3 +160,10 @@ class TrainingState:
         for optimizer, lr in ((self.g_optimizer, adam.g_lr), (self.d_optimizer, adam.d_lr)):
             for group in optimizer.param_groups:
                 group.update(lr=lr, betas=adam.betas, eps=adam.eps)
+
+
+def images_seen(state: Mapping[str, Any]) -> int:
+    """Real images that D had seen; where a checkpoint is too old to say, by its steps of D."""
+    recipe = state["recipe"]
+    counted: int = state.get("images_seen", state["itr"] * recipe["batch_size"] * recipe["d_steps"])
+    return counted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from benchmarks.collapse.runs import RUNS
 
 
 def main() -> None:
-    """Trains what is not there yet."""
+    """Trains what is not there yet, from its beginning; exits with 1 where one failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="runs of benchmarks/collapse/runs.py; all")
     parser.add_argument("--out", type=Path, default=Path("runs/collapse"))
@@ -28,11 +29,13 @@ def main() -> None:
     if unknown:
         parser.error(f"no run {unknown[0]!r}; there are {', '.join(RUNS)}")
 
-    def train(name: str) -> None:
+    def train(name: str) -> bool:
         folder = asked.out / name
         if (folder / TRUTH).exists():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
+            return True
+        if folder.exists():
+            shutil.rmtree(folder)  # what an interrupted one has left
+        folder.mkdir(parents=True)
         command = [sys.executable, "-m", "benchmarks.collapse.one", name, str(folder)]
         command += [str(asked.data), f"monitor.on_collapse={asked.on_collapse}"]
         with (folder / "log.txt").open("w") as log:
@@ -44,9 +47,11 @@ def main() -> None:
                 check=False,
             )
         print(f"{name}: {'done' if done.returncode == 0 else f'failed, see {folder}/log.txt'}")
+        return done.returncode == 0
 
     with ThreadPoolExecutor(asked.jobs) as pool:
-        list(pool.map(train, asked.names or RUNS))
+        trained = list(pool.map(train, asked.names or RUNS))
+    sys.exit(0 if all(trained) else 1)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for figures, plot and pictures.", show_default="evaluations/NAME@VERSION"
+            help="Folder for figures, plot and pictures.",
+            show_default="evaluations/NAME@VERSION, of a run evaluations/FOLDER",
         ),
     ] = None,
     write_card: Annotated[
@@ -124,7 +125,8 @@ def evaluate(
         generator = load_generator(entry)
         with _Progress(samples, len(chosen)) as progress:
             evaluation = measure(generator, judge, real, chosen, samples, progress.advance)
-        folder = out or Path("evaluations") / entry.card.reference
+        name = entry.card.reference if run is None else run.resolve().name
+        folder = out or Path("evaluations") / name
         written = write_evaluation(folder, evaluation, generator)
         if write_card:
             put_on_card(entry, evaluation)

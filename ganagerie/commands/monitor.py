@@ -84,7 +84,7 @@ def report(
         Path | None,
         typer.Option(
             help="The page; a PNG with the figures goes beside it.",
-            show_default="RUN/report.html, or report.html beside a file",
+            show_default="RUN/report.html, or NAME-report.html beside a file",
         ),
     ] = None,
 ) -> None:

@@ -30,7 +30,7 @@ Examples:
 
   ganagerie train my-recipe.yaml --set optimizer.g_lr=1e-4 --set seed=7
 
-  torchrun --nproc-per-node 8 -m ganagerie.cli train biggan-imagenet128 --data imagenet.zip
+  torchrun --nproc-per-node 8 -m ganagerie.cli train biggan-imagenet128 --data im.zip --out runs/im
 """
 
 
@@ -65,7 +65,10 @@ def train(
     ] = Path("data"),
     out: Annotated[
         Path | None,
-        typer.Option(help="Run directory.", show_default="runs/RECIPE-DATE-TIME"),
+        typer.Option(
+            help="Run directory; under torchrun it must be named.",
+            show_default="runs/RECIPE-DATE-TIME",
+        ),
     ] = None,
     resume: Annotated[
         bool,
@@ -139,6 +142,8 @@ def train(
     if task_of(recipe) == "classifier":
         if resume:
             raise RunError("--resume: a classifier takes minutes and starts from the beginning")
+        if metrics_port is not None:
+            raise RunError("--metrics-port: a classifier has no gauges; leave it out")
         _train_classifier(recipe, data, out, overrides, dry_run, download, device)
         return
     chosen = load_recipe(recipe, overrides)
@@ -150,6 +155,7 @@ def train(
         if chosen.name != name:
             raise RunError(f"--resume: {out} is a run of {chosen.name!r}, not of {name!r}")
     if not dry_run:
+        _check_processes(recipe, data, out, download)
         used = dataset_at(chosen.dataset, data, download=download)
         chosen = chosen.model_copy(update={"dataset": used})
     leads = os.environ.get("RANK", "0") == "0"  # one of the processes that torchrun starts
@@ -192,6 +198,27 @@ def train(
         )
 
 
+def _check_processes(recipe: str, data: Path, out: Path | None, download: bool) -> None:
+    """What several processes that torchrun starts cannot do.
+
+    Raises:
+        RunError: each would have a run directory of its own, or download into one folder.
+    """
+    from training.errors import RunError
+
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1:
+        return
+    if out is None:
+        raise RunError(f"{processes} processes share one run directory: name it with --out")
+    if download:
+        words = ["ganagerie", "train", recipe, "--data", str(data), "--download"]
+        raise RunError(
+            f"--download: {processes} processes would write the same files at once; fetch them "
+            f"first, in one process: {shlex.join([*words, '--set', 'max_itr=1'])}"
+        )
+
+
 def _train_classifier(
     name: str,
     data: Path,
@@ -229,7 +256,11 @@ def _train_classifier(
 
 
 def _resume_command(recipe: str, data: Path, out: Path, device: Device) -> str:
-    words = ["ganagerie", "train", recipe, "--data", str(data), "--out", str(out), "--resume"]
+    words, processes = ["ganagerie"], os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        here = os.environ.get("LOCAL_WORLD_SIZE", processes)
+        words = ["torchrun", "--nproc-per-node", here, "-m", "ganagerie.cli"]
+    words += ["train", recipe, "--data", str(data), "--out", str(out), "--resume"]
     if device is not Device.auto:
         words += ["--device", device.value]
     return shlex.join(words)

@@ -18,6 +18,8 @@ import torch
 from ganagerie import cli as command_line
 from training.config import Recipe, load_recipe
 from training.data import ImageSet, load_emnist
+from training.monitor.collapse import Detector
+from training.monitor.verdict import Health, Reason, Verdict
 
 LAST = 60
 # High rates and an early average, so that 60 iterations tell the average from the weights.
@@ -187,3 +189,22 @@ def reference_run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 def emnist(data_folder: Path) -> ImageSet:
     """The training images."""
     return load_emnist(data_folder)
+
+
+@pytest.fixture
+def collapse_at(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The detector suspects a run from one iteration on, and gives it up at another."""
+    at = {"suspect": 23, "collapsed": 31}
+
+    def observe(self: Detector, record: dict[str, Any]) -> Verdict:
+        itr = record["itr"]
+        reasons = (Reason("sigma0", "G.linears.3", "as the test says"),)
+        self.verdict = Verdict(itr)
+        if itr >= at["suspect"]:
+            health = Health.collapsed if itr >= at["collapsed"] else Health.suspect
+            self._before = at["suspect"] - 1
+            self.verdict = Verdict(itr, health, reasons, at["suspect"] - 1)
+        return self.verdict
+
+    monkeypatch.setattr(Detector, "observe", observe)
+    return at

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.training.conftest import Cli, metrics
-from tests.training.small_biggan import CLASSES, TINY, shapes, small
+from tests.training.small_biggan import CLASSES, shapes, small
 from training.batches import BatchSource, one_hot
 from training.config import Recipe, Sigma0ClampConfig, load_recipe
 from training.errors import RecipeError
@@ -256,42 +252,3 @@ def test_dcgan_refuses_what_only_alternating_updates_have(override: str, message
 def test_compile_and_r1_do_not_go_together() -> None:
     with pytest.raises(RecipeError, match=r"compile does not go with penalties\.r1_gamma"):
         small("compile=true", "penalties.r1_gamma=1")
-
-
-def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command line in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "ganagerie.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
-def test_dcgan_trains_in_one_process(data_folder: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    done = torchrun("train", "dcgan-emnist", "--data", data_folder, "--device", "cpu", "--out", run)
-    assert done.returncode != 0
-    assert (
-        "error: network dcgan trains in one process, not 2: its batch norm and its step do not "
-        "look beyond their own; start it without torchrun" in done.stderr
-    )
-    assert not run.exists()
-
-
-def test_two_processes_reach_the_losses_of_one(cli: Cli, data_folder: Path, tmp_path: Path) -> None:
-    sets = [
-        part
-        for value in (*TINY, "max_itr=4", "log_every=1", "d_steps=2", "batch_size=16")
-        for part in ("--set", value)
-    ]
-    options = ["train", "biggan-emnist", "--data", str(data_folder), "--device", "cpu", *sets]
-    assert cli(*options, "--out", tmp_path / "one").code == 0
-    done = torchrun(*options, "--out", tmp_path / "two")
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
-    assert [record["itr"] for record in two] == [1, 2, 3, 4]
-    for mine, theirs in zip(one, two, strict=True):
-        for key in ("d", "g"):
-            assert theirs["loss"][key] == pytest.approx(mine["loss"][key], abs=2e-4)
-    checkpoints = sorted(path.name for path in (tmp_path / "two" / "checkpoints").iterdir())
-    assert checkpoints == ["itr-00000004.pt"]
-    assert done.stdout.count("name: biggan-emnist") == 1  # one of them speaks
-    assert done.stderr.count("finished after 4 iterations") == 1

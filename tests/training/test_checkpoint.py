@@ -122,7 +122,7 @@ def test_pickle_of_a_class_is_refused(tmp_path: Path) -> None:
 def test_state_holds_what_the_design_asks_for() -> None:
     state = TrainingState(tiny(), CPU).state_dict()
     assert state.keys() == {
-        *("itr", "recipe", "subject", "clamp", "generator", "discriminator", "ema"),
+        *("itr", "images_seen", "recipe", "subject", "clamp", "generator", "discriminator", "ema"),
         *("g_optimizer", "d_optimizer", "rng"),
     }
 
@@ -177,7 +177,7 @@ def test_divergence_stops_the_run(
     message = (
         rf"^iteration 12: the run has collapsed: .*loss of {network} is NaN or infinite\. Later "
         r"checkpoints are set aside; \S+itr-00000010\.pt is from before it\. Go on from there with "
-        r"--resume, and --on-collapse rollback or --set optimizer\.g_lr=1e-4$"
+        r"--resume, and --on-collapse rollback or --set optimizer\.g_lr=0\.001$"
     )
     with pytest.raises(DivergedError, match=message):
         launch(tiny(), synthetic(64), tmp_path, resume=False, device=CPU, command=[])

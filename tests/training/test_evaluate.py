@@ -272,24 +272,24 @@ def test_command_refuses(cli: Cli, zoo: Path, arguments: list[str], message: str
 def test_run_directory_is_published_for_the_time_being(
     cli: Cli, zoo: Path, classifier_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "runs" / "run" / "checkpoints").mkdir(parents=True)
     seen: list[Path] = []
 
     def publish(run: Path, folder: Path, publication: object) -> Entry:
-        assert run == tmp_path / "run"
+        assert run == Path("runs/run")
         seen.append(folder)
         return Catalog.open(zoo).resolve("plain")
 
     monkeypatch.setattr("training.publish.publish", publish)
     common = ("--classifier", classifier_path, "--samples", "12", "--thresholds", "none")
-    ended = cli("evaluate", tmp_path / "run", *common, "--out", "figures")
+    ended = cli("evaluate", Path("runs/run"), *common)
     assert ended.code == 0, ended.err
-    assert Path("figures/evaluation.json").is_file()
+    assert Path("evaluations/run/evaluation.json").is_file()
     assert len(seen) == 1
     assert not seen[0].exists()
 
-    refused = cli("evaluate", tmp_path / "run", *common, "--write-card")
+    refused = cli("evaluate", Path("runs/run"), *common, "--write-card")
     assert (refused.code, refused.err) == (
         2,
-        f"error: --write-card: {tmp_path / 'run'} is a run and has no card; publish it first\n",
+        "error: --write-card: runs/run is a run and has no card; publish it first\n",
     )

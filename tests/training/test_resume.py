@@ -16,6 +16,8 @@ from training import checkpoint
 from training.config import Recipe, load_recipe
 from training.errors import RunError
 from training.launch import Outcome, launch
+from training.loop import restore
+from training.state import TrainingState
 from training.steps import Draw, SimultaneousStep
 
 CPU = torch.device("cpu")
@@ -175,6 +177,37 @@ def test_run_that_is_extended_finishes_at_its_new_end(
     assert note["started"] < note["finished"]
 
 
+def test_grids_of_iterations_that_are_not_kept_are_removed(tmp_path: Path) -> None:
+    run_to(6, tmp_path, "sample_every=2", "checkpoint_every=4")
+    checkpoint.at(tmp_path / "checkpoints", 6).unlink()  # as after a kill
+    (tmp_path / "samples" / "notes.png").touch()
+    run_to(5, tmp_path, resume=True)
+    assert names(tmp_path / "samples") == [*(f"{n:08d}.png" for n in (2, 4, 5)), "notes.png"]
+
+
+def test_a_checkpoint_of_a_machine_with_two_gpus_is_read_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = TrainingState(tiny(), CPU)
+    older = state.state_dict()
+    assert older["rng"].keys() == {"torch"}
+    older["rng"]["cuda"] = [torch.zeros(16, dtype=torch.uint8)] * 2  # what they once held
+    older["itr"] = 7
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    state.load_state_dict(older)
+    assert state.itr == 7
+
+
+def test_a_step_back_keeps_the_vectors_of_a_clamp() -> None:
+    state = TrainingState(tiny("penalties.sigma0_clamp.ratio=1.01"), CPU)
+    assert state.clamp is not None
+    state.clamp()
+    then = state.state_dict()
+    then["clamp"]["vectors"] = [-vectors for vectors in state.clamp.vectors]
+    restore(state, then, None)
+    assert differences(state.clamp.vectors, then["clamp"]["vectors"]) == []
+
+
 def test_resume_with_more_iterations_keeps_when_the_run_was_started(tmp_path: Path) -> None:
     run_to(2, tmp_path)
     before = json.loads((tmp_path / "provenance.json").read_text())
@@ -190,7 +223,7 @@ def test_a_run_from_before_the_discriminator_had_a_choice_goes_on(tmp_path: Path
     run_to(3, tmp_path / "old")
     (path,) = (tmp_path / "old" / "checkpoints").glob("itr-*3.pt")
     state = checkpoint.load(path)
-    del state["recipe"]["network"]["discriminator_norm"]
+    del state["recipe"]["network"]["discriminator_norm"], state["images_seen"]
     checkpoint.write(path, state)
     config = tmp_path / "old" / "config.yaml"
     config.write_text(

@@ -100,6 +100,14 @@ def test_grid_of_few_images(tmp_path: Path) -> None:
         assert grid.convert("L").getpixel((0, 0)) == 0
 
 
+def test_tensorboard_keeps_the_step_that_a_run_goes_on_from(tmp_path: Path) -> None:
+    with RunLog(tmp_path, tiny(), 5):
+        pass
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    starts = [e.step for e in EventFileLoader(str(events)).Load() if e.HasField("session_log")]
+    assert starts == [6]  # from which on earlier points are hidden
+
+
 @pytest.mark.usefixtures("few_images")
 def test_rhythm(cli: Cli, tmp_path: Path) -> None:
     options = sets("max_itr=11", "log_every=4", "sample_every=3", "checkpoint_every=5")

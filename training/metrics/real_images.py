@@ -86,7 +86,14 @@ class RealImages:
                 f"{path}: other classes than those of {card.reference}: {len(train.class_names)}, "
                 f"not {len(card.class_names)}, or in another order"
             )
-        return cls(train, load_dataset(name, path, resolution=image.height, train=False), name)
+        test = load_dataset(name, path, resolution=image.height, train=False)
+        if test.class_names != train.class_names:
+            odd = sorted({*test.class_names} ^ {*train.class_names})
+            raise DatasetError(
+                f"{path}: other classes in the test images ({len(test.class_names)}) than in the "
+                f"training images ({len(train.class_names)}); only one of them has {odd[0]!r}"
+            )
+        return cls(train, test, name)
 
     def draw(self, samples: int, *, equal_shares: bool) -> Drawn:
         """Draws without replacement; the same images every time.

@@ -78,6 +78,11 @@ class Detector:
         since = None if health is Health.healthy or self._before is None else int(self._before)
         return Verdict(itr, health, reasons, since)
 
+    @property
+    def first_sign_after(self) -> int | None:
+        """The last iteration before the first sign, also while it makes no suspicion yet."""
+        return None if self._before is None else int(self._before)
+
     def state_dict(self) -> dict[str, Any]:
         """Plain values from which another detector goes on to the same verdicts."""
         return {

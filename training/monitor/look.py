@@ -24,7 +24,7 @@ from training.metrics.frechet import Gaussian, frechet_distance
 from training.monitor.proxy_features import Extractor, ProxySpace
 from training.networks import pixel_range
 from training.steps import Inputs
-from zoo.nets.layers import normalised_weights
+from zoo.nets.layers import normalised_weights, own_statistics
 
 FEWEST_IMAGES = 48
 """Of a data set that samples can be compared with."""
@@ -40,7 +40,8 @@ class Look:
 
     Args:
         train: the training images.
-        held_out: images that D has not seen; None where there are none.
+        held_out: images that D has not seen; None where there are none. Left out where both
+            networks are told classes and theirs are others.
         extract: the feature space.
         z_dim: length of z.
         conditional: whether both networks are told classes.
@@ -71,6 +72,8 @@ class Look:
         self._reference = Gaussian.fit(self._space(_unit(train.batch(reference))))
         self._seen = train.batch(probe), train.labels[probe]
         self._unseen = None
+        if held_out is not None and self._n_classes:
+            held_out = held_out if held_out.class_names == train.class_names else None
         if held_out is not None and len(held_out) >= 2:
             fresh = _of_classes(held_out.labels, shown)[:n]
             self._unseen = held_out.batch(fresh), held_out.labels[fresh]
@@ -128,7 +131,7 @@ class Look:
     ) -> Tensor:
         """Outputs of a network in training mode, in parts."""
         parts = []
-        with unchanged(network), normalised_weights(network):
+        with unchanged(network), own_statistics(network), normalised_weights(network):
             network.train()
             for rows in _parts(len(first)):
                 inputs: Inputs = (first[rows].to(device),)

@@ -68,6 +68,15 @@ class Updates:
         ]
         self._before: list[Tensor] | None = None
 
+    @property
+    def remembers(self) -> bool:
+        """Whether there was a `remember` since the last reading."""
+        return self._before is not None
+
+    def forget(self) -> None:
+        """Lets the copy go, as where the weights are put back."""
+        self._before = None
+
     @torch.no_grad()
     def remember(self) -> None:
         """Copies the weights."""

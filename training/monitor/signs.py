@@ -87,16 +87,16 @@ class Signals:
     def take(self, record: dict[str, Any]) -> None:
         """Adds a record to the trends."""
         for name in _QUALITIES:
-            if _is_number(record.get(name)):
+            if is_number(record.get(name)):
                 self._drifts.setdefault(name, Drift()).add(record[name])
         for kind, value in _mapping(record, "diversity").items():
-            if _is_number(value):
+            if is_number(value):
                 drift = self._drifts.setdefault(f"diversity.{kind}", Drift(falling_is_better=False))
                 drift.add(value)
         learning = self.quality is not None and self.quality.gaining
         for network in ("G", "D"):
             for layer, values in _mapping(record, network).items():
-                if isinstance(values, list) and values and _is_number(values[0]):
+                if isinstance(values, list) and values and is_number(values[0]):
                     name = f"{network}.{layer}"
                     if name not in self._growths:
                         self._growths[name] = Growth(
@@ -105,18 +105,18 @@ class Signals:
                     self._growths[name].add(values[0], learning=learning)
             for kind in ("gradient", "update"):
                 layers = _mapping(_mapping(record, kind), network)
-                sizes = [size for size in layers.values() if _is_number(size)]
+                sizes = [size for size in layers.values() if is_number(size)]
                 if sizes:
                     total = math.sqrt(sum(size * size for size in sizes))
                     self._levels.setdefault(f"{kind}.{network}", Level()).add(
                         math.log(max(total, 1e-12))
                     )
         logits = _mapping(record, "logits")
-        if _is_number(logits.get("real")) and _is_number(logits.get("fake")):
+        if is_number(logits.get("real")) and is_number(logits.get("fake")):
             gap = logits["real"] - logits["fake"]
             self._levels.setdefault("logits.gap", Level()).add(gap)
         for name, value in _mapping(record, "loss").items():
-            if _is_number(value):
+            if is_number(value):
                 self._levels.setdefault(f"loss.{name}", Level()).add(value)
 
     def signs(self, record: dict[str, Any]) -> Iterator[Sign]:
@@ -245,11 +245,11 @@ class Signals:
 
 def _nonfinite_signs(record: dict[str, Any]) -> Iterator[Sign]:
     for network, share in _mapping(record, "nonfinite").items():
-        if _is_number(share) and share > 0:
+        if is_number(share) and share > 0:
             text = f"{share:.2%} of {network}'s numbers are NaN or infinite"
             yield Weight.conclusive, Reason("nonfinite", network, text)
     for name, value in _mapping(record, "loss").items():
-        if not _is_number(value):
+        if not is_number(value):
             yield Weight.conclusive, Reason("nonfinite", name, f"loss of {name} is NaN or infinite")
 
 
@@ -259,5 +259,6 @@ def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a log is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -138,20 +138,35 @@ class CollapseMonitor:
         """Whether the newest verdict is `collapsed`."""
         return self.verdict.health is Health.collapsed
 
+    @property
+    def first_sign_after(self) -> int | None:
+        """The last iteration before the first sign, also while it makes no suspicion yet."""
+        return self._detector.first_sign_after
+
     def forget(self) -> None:
         """Judges as if the run began now."""
         self._detector = Detector()
         self.verdict = self._detector.verdict
+        for updates in self._updates.values():
+            updates.forget()
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values from which a resumed run goes on to the same verdicts."""
+        """Tensors and plain values from which a resumed run goes on to the same verdicts.
+
+        To be taken between `observe` and the next update.
+        """
         return {
+            "update_next": any(updates.remembers for updates in self._updates.values()),
             "spectra": {name: spectra.state_dict() for name, spectra in self._spectra.items()},
             "detector": self._detector.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores what `state_dict` gave; the networks have their weights of then."""
+        for updates in self._updates.values():
+            updates.forget()
+            if state.get("update_next"):
+                updates.remember()
         for name, spectra in self._spectra.items():
             spectra.load_state_dict(state["spectra"][name])
         self._detector.load_state_dict(state["detector"])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.config import Recipe, load_recipe
 from training.data import Images, load_dataset, load_held_out
-from training.errors import CollapsedError, StudyStopped
+from training.errors import CollapsedError, RunError, StudyStopped
 from training.launch import launch
 from training.monitor.views.observed import ObservedRun
 from training.studies.dcgan_batchnorm_findings import Watched, claims, draw, words
 from training.studies.study import Findings, Setting, Study
 
 _RECIPE = "dcgan-emnist"
+_RUNS = "runs"
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -63,6 +65,11 @@ _QUICK = {
 
 def run(setting: Setting) -> Findings:
     """Trains each, and reads what the monitor wrote down; run directories stay under `runs/`."""
+    runs = setting.out / _RUNS
+    if runs.exists():
+        raise RunError(
+            f"{setting.out} holds runs of a study that did not end; name another folder with --out"
+        )
     sizes = setting.sizes(Sizes, reduced=_REDUCED, quick=_QUICK)
     recipes = {
         (batch_norm, seed): _recipe(sizes, batch_norm=batch_norm, seed=seed)
@@ -77,6 +84,8 @@ def run(setting: Setting) -> Findings:
     held_out = load_held_out(recipe.dataset, setting.data, resolution=resolution)
     watched = []
     for (batch_norm, seed), recipe in recipes.items():
+        if setting.stop_requested():
+            raise _stopped(runs)
         one = _train(setting, recipe, data, held_out, batch_norm=batch_norm, seed=seed)
         setting.say(f"{one.name}: {one.verdict}")
         watched.append(one)
@@ -122,7 +131,7 @@ def _train(
     batch_norm: bool,
     seed: int,
 ) -> Watched:
-    folder = setting.out / "runs" / f"{'with' if batch_norm else 'without'}-{seed}"
+    folder = setting.out / _RUNS / f"{'with' if batch_norm else 'without'}-{seed}"
     try:
         outcome = launch(
             recipe,
@@ -137,10 +146,15 @@ def _train(
         setting.say(str(error))
     else:
         if not outcome.finished:
-            raise StudyStopped(f"stopped before there were results; the runs are in {folder}")
+            raise _stopped(folder.parent)
     observed = ObservedRun(folder)
     observed.poll()
     return Watched(batch_norm, seed, observed)
+
+
+def _stopped(runs: Path) -> StudyStopped:
+    left = f"the runs are in {runs}" if runs.exists() else "nothing was written"
+    return StudyStopped(f"stopped before there were results; {left}")
 
 
 STUDY = Study(

@@ -22,7 +22,10 @@ Feeds = dict[str, NDArray[np.float32]]
 
 @torch.no_grad()
 def compare(
-    served: ServedGenerator, run: Callable[[Feeds], NDArray[np.uint8]], tolerance: int
+    served: ServedGenerator,
+    run: Callable[[Feeds], NDArray[np.uint8]],
+    tolerance: int,
+    advice: str = "",
 ) -> Parity:
     """Compares on several seeds and batch sizes.
 
@@ -30,6 +33,7 @@ def compare(
         served: the network, in evaluation mode on the CPU.
         run: the exported file: its inputs by name to images uint8 [N, H, W, C].
         tolerance: largest allowed difference, grey levels.
+        advice: ends the message where it is exceeded.
 
     Raises:
         ExportError: a pixel differs by more than `tolerance`.
@@ -48,7 +52,7 @@ def compare(
     if worst > tolerance:
         raise ExportError(
             f"the exported graph differs from torch by {worst} grey levels (allowed: {tolerance}, "
-            f"share of pixels that differ: {differing:.2%}); try --weights fp32"
+            f"share of pixels that differ: {differing:.2%}){advice}"
         )
     return Parity(
         max_abs_error=worst,

@@ -90,6 +90,20 @@ def synchronise_batch_norm(network: nn.Module) -> None:
             layer.synchronised = True
 
 
+@contextmanager
+def own_statistics(network: nn.Module) -> Iterator[None]:
+    """Within it batch norm sees this process's batch alone, so that one process may run it."""
+    layers = [layer for layer in network.modules() if isinstance(layer, StandingBatchNorm2d)]
+    before = [layer.synchronised for layer in layers]
+    for layer in layers:
+        layer.synchronised = False
+    try:
+        yield
+    finally:
+        for layer, synchronised in zip(layers, before, strict=True):
+            layer.synchronised = synchronised
+
+
 class ConditionalBatchNorm2d(nn.Module):
     """Class-conditional batch norm: gain 1 + W_g c, bias W_b c (appendix C, figure 15).
 

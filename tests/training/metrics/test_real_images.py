@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.toys import write_toy
+from tests.training.pictures import picture, write_folder
 from training.data import ImageSet
 from training.errors import DatasetError
 from training.metrics.real_images import RealImages
@@ -82,6 +86,24 @@ def test_limits(equal_shares: bool, most: int) -> None:
             f"{outside} samples: must be 4 to {most}, because as many training images are "
             "compared with as many others of the same classes"
         )
+
+
+@pytest.mark.parametrize("test", ["A", "ABC"])
+def test_test_images_of_other_classes(tmp_path: Path, test: str) -> None:
+    card = write_toy(tmp_path / "zoo", "letters", classes=("A", "B"), channels=3, side=8)
+    files = [f"train/{name}/{n}.png" for name in "AB" for n in range(3)]
+    files += [f"test/{name}/0.png" for name in test]
+    folder = write_folder(tmp_path / "images", dict.fromkeys(files, picture()))
+    with pytest.raises(DatasetError) as caught:
+        RealImages.of(card, folder)
+    assert str(caught.value) == (
+        f"{folder}: other classes in the test images ({len(test)}) than in the training images "
+        f"(2); only one of them has {'B' if test == 'A' else 'C'!r}"
+    )
+    (folder / "test" / "B").mkdir(exist_ok=True)
+    (folder / "test" / "B" / "0.png").write_bytes(picture())
+    if test == "A":
+        assert RealImages.of(card, folder).test.class_names == ("A", "B")
 
 
 def test_test_images_without_a_class() -> None:

@@ -153,3 +153,11 @@ def test_off_unless_asked_for(cli: Cli) -> None:
     finished = cli("train", "dcgan-emnist", "--data", "d", "--out", "run", *sets("max_itr=1"))
     assert finished.code == 0
     assert "metrics on" not in finished.err
+
+
+def test_a_classifier_has_no_gauges(cli: Cli) -> None:
+    refused = cli("train", "classifier-emnist", "--metrics-port", "0")
+    assert (refused.code, refused.err) == (
+        2,
+        "error: --metrics-port: a classifier has no gauges; leave it out\n",
+    )

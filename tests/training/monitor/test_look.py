@@ -86,6 +86,15 @@ def test_samples_without_variety_are_seen() -> None:
     assert seen["accuracy"].keys() == {"train", "fake"}
 
 
+def test_held_out_images_of_other_classes_are_left_out() -> None:
+    other = squares(40)
+    other = ImageSet(other.images, other.labels, ("left", "top"))
+    seen = look_at(squares(200), other)(Copycat(squares(50)), Believer())
+    assert seen["accuracy"].keys() == {"train", "fake"}
+    blind = Look(squares(200), other, random_features(1), z_dim=5, conditional=False, samples=64)
+    assert blind._unseen is not None
+
+
 def test_samples_that_are_not_finite_have_no_distance() -> None:
     class Broken(Copycat):
         def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:

@@ -96,10 +96,17 @@ def test_events_are_shown_newest_first(cli: Cli, tmp_path: Path) -> None:
     assert shown[at + 1].strip() == "iteration 1,000: stop"
 
 
-@pytest.mark.parametrize(("itr", "stopped"), [(1000, True), (999, False)])
-def test_run_that_the_monitor_ended(cli: Cli, tmp_path: Path, itr: int, stopped: bool) -> None:
+@pytest.mark.parametrize(
+    ("itr", "resumed", "stopped"),
+    [(1000, False, True), (999, False, False), (1100, False, True), (1100, True, False)],
+)
+def test_run_that_the_monitor_ended(
+    cli: Cli, tmp_path: Path, itr: int, resumed: bool, stopped: bool
+) -> None:
     run = write_run(tmp_path / "run")
-    (run / "events.jsonl").write_text(lines([{"itr": itr, "event": "stop"}]))
+    (run / "events.jsonl").write_text(
+        lines([{"itr": itr, "event": "stop"}, *[{"itr": 800, "event": "resume"}] * resumed])
+    )
     shown = frame(cli, run)
     assert shown[0].endswith(" stopped") == stopped
     assert ("left" in shown[1]) != stopped

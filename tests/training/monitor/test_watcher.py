@@ -143,10 +143,11 @@ def test_looks_come_at_their_own_interval_and_when_asked_for() -> None:
     assert len(looks) == 3
 
 
-def test_a_resumed_loop_goes_on_to_the_same_records() -> None:
+@pytest.mark.parametrize("every", [1, 5, 10])
+def test_a_resumed_loop_goes_on_to_the_same_records(every: int) -> None:
     loop = Loop()
-    first = CollapseMonitor(generator=loop.g, discriminator=loop.d, every=1)
-    second = CollapseMonitor(generator=loop.g, discriminator=loop.d, every=1)
+    first = CollapseMonitor(generator=loop.g, discriminator=loop.d, every=every)
+    second = CollapseMonitor(generator=loop.g, discriminator=loop.d, every=every)
     for itr in range(1, 10):
         first.observe(itr, losses=loop.step())
     second.load_state_dict(copy.deepcopy(first.state_dict()))
@@ -154,8 +155,29 @@ def test_a_resumed_loop_goes_on_to_the_same_records() -> None:
     losses = loop.step()
     assert first.observe(10, losses=losses) == second.observe(10, losses=losses)
     timeless = [{k: v for k, v in m.record.items() if k != "monitor_s"} for m in (first, second)]
-    assert timeless[0].pop("update").keys() == {"G", "D"}  # nobody remembered for the second
+    assert timeless[0]["update"].keys() == {"G", "D"}
     assert timeless[0] == timeless[1]
+
+
+def test_a_step_back_to_older_weights_is_no_update() -> None:
+    loop = Loop()
+    monitor = CollapseMonitor(generator=loop.g, discriminator=loop.d, every=1)
+    monitor.observe(1, losses=loop.step())
+    older = copy.deepcopy(loop.g.state_dict()), copy.deepcopy(loop.d.state_dict())
+    then = copy.deepcopy(monitor.state_dict())
+    monitor.observe(2, losses=loop.step())
+    with torch.no_grad():
+        for parameter in loop.g.parameters():
+            parameter.fill_(1e3)
+    monitor.observe(3, losses=loop.step())
+    loop.g.load_state_dict(older[0])
+    loop.d.load_state_dict(older[1])
+    monitor.load_state_dict(then)
+    monitor.observe(2, losses=loop.step())
+    assert 0 < max(monitor.record["update"]["G"].values()) < 0.1
+    monitor.forget()
+    monitor.observe(3, losses=loop.step())
+    assert "update" not in monitor.record
 
 
 @pytest.mark.parametrize("values", [{"every": 0}, {"look_every": 0}])

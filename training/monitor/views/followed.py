@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 from training.monitor.collapse import Detector
 from training.monitor.series import Series
+from training.monitor.signs import is_number
 from training.monitor.verdict import Verdict
 from training.monitor.views.history import History
 from training.monitor.views.tail import Tail
@@ -65,14 +65,10 @@ class Followed:
                 self._begin()
         for row in rows:
             before = -math.inf if self.history.itr is None else self.history.itr
-            if not _is_number(row.get("itr")) or row["itr"] <= before:
+            if not is_number(row.get("itr")) or row["itr"] <= before:
                 self._passed_over += 1
                 continue
             self.history.add(row)
             self.verdict = self._detector.observe(row)
             if not self.changes or self.verdict.health is not self.changes[-1].health:
                 self.changes.append(self.verdict)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
