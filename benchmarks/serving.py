@@ -71,17 +71,20 @@ def our_process(zoo: Path, *arguments: str) -> Iterator[Server]:
         yield Server(running.grpc, running.process.pid)
 
 
-def load(server: Server, model: str, *arguments: object) -> Any:
-    """What the load generator found, in whose calls nothing may have failed."""
-    found = tool("load", server.target, model, *arguments)
+def load(server: Server, model: str, *arguments: object, by: str = "load") -> Any:
+    """What a load generator found, in whose calls nothing may have failed."""
+    found = tool(by, server.target, model, *arguments)
     assert not found["errors"], f"{found['errors']} calls failed"
     return found
 
 
-def measure(server: Server, model: str, callers: int, images: int, seconds: float) -> Any:
+def measure(
+    server: Server, model: str, callers: int, images: int, seconds: float, by: str = "load"
+) -> Any:
     """A closed loop; images per second, latency, and CPU time of the server."""
     before_s = cpu_s(server.pid)
-    found = load(server, model, "--callers", callers, "--images", images, "--seconds", seconds)
+    cell = ("--callers", callers, "--images", images, "--seconds", seconds)
+    found = load(server, model, *cell, by=by)
     return found | {"cpu_us": (cpu_s(server.pid) - before_s) * 1e6 / found["received"]}
 
 
@@ -105,7 +108,8 @@ def compare(name: str, options: argparse.Namespace) -> None:
                 best = ceiling(it.plain, options.seconds / 4)
                 ceilings.append(best)
                 for who, server in servers.items():
-                    one = measure(server, name, *cell, max(options.seconds, took_s[cell]))
+                    seconds = max(options.seconds, took_s[cell])
+                    one = measure(server, name, *cell, seconds, options.by)
                     numbers = [one[key] for key in ("p50_ms", "p99_ms", "cpu_us")]
                     share = one["images_per_s"] / best
                     found[who, cell].append(Measured(one["images_per_s"], share, *numbers))
@@ -139,6 +143,9 @@ def main() -> None:
         "--longest", type=float, default=20.0, help="seconds; cells that need more are left out"
     )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--by", choices=["load", "h2load"], default="load", help="the load generator's module"
+    )
     options = parser.parse_args()
     print(f"{describe()}\nShares are of the ceiling, medians of {options.rounds} rounds.")
     for name in options.models:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -34,11 +35,16 @@ def computed(running: Running) -> int:
     return sum(int(one.value) for one in samples if one.name == "ganagerie_images_total")
 
 
+@pytest.mark.parametrize("generator", ["load", "h2load"])
 def test_cpu_time_is_shared_by_all_images_that_the_server_computed(
-    running: Running, server: Server
+    running: Running, server: Server, generator: str
 ) -> None:
+    if generator == "h2load" and shutil.which("h2load") is None:
+        pytest.skip("h2load is not installed (nghttp2-client)")
     before = computed(running)
-    found = measure(server, MODEL, 16, 16, 0.5)
+    found = measure(server, MODEL, 16, 16, 0.5, generator)
+    assert found["images_per_s"] > 0
+    assert found["p50_ms"] <= found["p99_ms"]
     assert found["received"] == computed(running) - before
     assert found["cpu_us"] > 0
 
