@@ -34,7 +34,7 @@ class Priority(Enum):
     """In turns with all others of this priority."""
 
     BULK = "bulk"
-    """What NORMAL requests leave of a batch; nothing while those fill whole batches."""
+    """What NORMAL requests leave of a batch; nothing while those have more images waiting."""
 
 
 @dataclass(frozen=True, slots=True)
