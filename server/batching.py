@@ -2,9 +2,9 @@
 
 Work is queued as images. While no runner computes, whatever waits is taken at once: nobody is made
 to wait for company unless a delay is set. A lone request is spread over all runners. Among several
-requests a further runner joins in only when enough waits for it: small batches are slow, and the
-core that it takes is one that would have received and answered requests. `server/work_queue.py`
-says whose images come first.
+requests, on a CPU, a further runner joins in only when enough waits for it: small batches are slow,
+and the core that it takes is one that would have received and answered requests.
+`server/work_queue.py` says whose images come first.
 
 A runner, one for each lane of the generator, does everything for its batch in one thread: latents,
 the network, the encoding. Results reach the event loop in one hand-over a batch.
@@ -23,6 +23,7 @@ from server.errors import NotReady, QueueFull
 from server.requests import FinishedImage, Plan
 from server.work_queue import Job, WorkQueue
 from zoo.generator import Generator
+from zoo.runtime import CPU
 
 _WINDOW_BYTES: Final = 8 * 1024 * 1024  # of images that a stream's reader may lag behind
 _IMAGE_BYTES: Final = 1024  # what a finished image takes beside its pixels
@@ -226,9 +227,9 @@ class Batcher:
     def _worth(self) -> int:
         """Images that are worth a further runner: at least 1, at most a whole batch.
 
-        They take as long to compute as all requests on their way take to be received and answered.
+        On a CPU they take as long to compute as all requests on their way take to be received and answered.
         """
-        if self._queue.jobs == 1:
+        if self._queue.jobs == 1 or self._generator.provider != CPU:
             return 1
         return max(1, min(self.max_batch, int(_REQUEST_S * self._queue.jobs / self._image_s)))
 

@@ -21,6 +21,7 @@ from tests.server.lanes import Lanes
 from zoo.card import Card
 from zoo.generator import Generator, Mixture
 from zoo.latents import Truncation
+from zoo.runtime import CPU
 
 TIMEOUT_S = 10.0
 P = ParamSpec("P")
@@ -40,7 +41,7 @@ class Fake(Generator):
 
     def __init__(self, card: Card, lanes: int = 1) -> None:
         self.card = card
-        self.execution = Lanes(lanes)
+        self.execution = Lanes(lanes, provider=CPU)
         self.batches: list[list[int]] = []
         self.used_lanes: list[int] = []
         self._permits = threading.Semaphore(0)

@@ -22,6 +22,7 @@ from tests.server.busy import (
     until,
 )
 from tests.toys import write_toy
+from zoo.runtime import CUDA
 
 
 @pytest.fixture
@@ -77,6 +78,21 @@ async def test_among_several_requests_a_further_runner_joins_in_for_enough_image
     assert sorted(fake.batches[1]) == [10 + i for i in range(counts[0])] + [
         20 + i for i in range(counts[1])
     ]
+    fake.permit()
+    await asyncio.gather(*jobs)
+    await asyncio.to_thread(batcher.close)
+
+
+@in_event_loop
+async def test_a_further_device_joins_in_for_any_image(tmp_path: Path) -> None:
+    fake = Fake(write_toy(tmp_path, "toy"), lanes=2)
+    fake.execution.provider = CUDA
+    batcher = a_batcher(fake, image_s=8e-4)
+    jobs = []
+    for seed in (10, 20):
+        jobs.append(asyncio.create_task(collect(batcher, request(1, seed))))
+        await until(lambda: len(fake.batches) == len(jobs))
+    assert fake.batches == [[10], [20]]
     fake.permit()
     await asyncio.gather(*jobs)
     await asyncio.to_thread(batcher.close)
