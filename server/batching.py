@@ -227,7 +227,8 @@ class Batcher:
     def _worth(self) -> int:
         """Images that are worth a further runner: at least 1, at most a whole batch.
 
-        On a CPU they take as long to compute as all requests on their way take to be received and answered.
+        On a CPU they take as long to compute as all requests on their way take to be received
+        and answered.
         """
         if self._queue.jobs == 1 or self._generator.provider != CPU:
             return 1
