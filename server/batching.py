@@ -227,12 +227,14 @@ class Batcher:
     def _worth(self) -> int:
         """Images that are worth a further runner: at least 1, at most a whole batch.
 
-        On a CPU they take as long to compute as all requests on their way take to be received
-        and answered.
+        On a CPU the last one needs as many as take as long to compute as all requests on their way
+        take to be received and answered; the more cores are left, the fewer will do.
         """
-        if self._queue.jobs == 1 or self._generator.provider != CPU:
+        jobs, computing = self._queue.jobs, self.runners - len(self._idle)
+        if jobs == 1 or self._generator.provider != CPU:
             return 1
-        return max(1, min(self.max_batch, int(_REQUEST_S * self._queue.jobs / self._image_s)))
+        requests_s = _REQUEST_S * jobs * computing / max(1, self.runners - 1)
+        return max(1, min(self.max_batch, int(requests_s / self._image_s)))
 
     def _is_delayed(self, queue: WorkQueue[Results]) -> bool:
         if not self._max_queue_delay_s or self._closed or queue.ready >= self.max_batch:

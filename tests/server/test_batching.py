@@ -84,6 +84,21 @@ async def test_among_several_requests_a_further_runner_joins_in_for_enough_image
 
 
 @in_event_loop
+async def test_the_more_cores_are_left_the_fewer_images_will_do(tmp_path: Path) -> None:
+    fake = Fake(write_toy(tmp_path, "toy"), lanes=3)
+    batcher = a_batcher(fake, image_s=3.9e-4)  # for two jobs 4 images, half of them with two cores
+    jobs: list[asyncio.Task[list[int]]] = []
+    for count, batches, waiting in ((1, 1, 0), (2, 2, 0), (4, 2, 4), (4, 3, 0)):
+        jobs.append(asyncio.create_task(collect(batcher, request(count, 10 * len(jobs)))))
+        state = (batches, waiting)
+        await until(lambda state=state: (len(fake.batches), batcher.waiting) == state)  # type: ignore[misc]
+    assert fake.batches == [[0], [10, 11], [20, 21, 22, 23, 30, 31, 32, 33]]
+    fake.permit()
+    await asyncio.gather(*jobs)
+    await asyncio.to_thread(batcher.close)
+
+
+@in_event_loop
 async def test_a_further_device_joins_in_for_any_image(tmp_path: Path) -> None:
     fake = Fake(write_toy(tmp_path, "toy"), lanes=2)
     fake.execution.provider = CUDA
