@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -65,9 +66,8 @@ def test_a_server_that_stays_after_sigterm_is_told_of_and_killed(
     options = Namespace(
         minutes=4 / 60, seed=0, picture=None, server="tests.benchmarks.lingering_server"
     )
-    (wrong,) = run_soak(options, tmp_path)
-    assert wrong.startswith("still running ")
-    assert wrong.endswith(" s after SIGTERM")
+    wrong = run_soak(options, tmp_path)  # of so short a time also growth, on a busy machine
+    assert any(re.fullmatch(r"still running .* s after SIGTERM", text) for text in wrong)
 
 
 QUIET = Sample(0, 200, 14, 20)
