@@ -87,6 +87,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     at, end = 0, len(message)
     while at < end:
         key, at = _varint(message, at)
+        if key >> 32:  # protobuf in C++ would drop these bits and see another field
+            raise ValueError(f"{key >> 3} is no number of a field")
         value: int | memoryview = 0
         match key & 7:
             case 0:

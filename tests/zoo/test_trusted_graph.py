@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +130,7 @@ def test_such_a_model_is_not_loaded_though_onnxruntime_would(
         (b"\x3d\0\0\0", "it ends in the middle of a field"),
         (b"\x38" + b"\xff" * 10, "a number has no end"),
         (b"\x38\xff", "a number has no end"),
+        (b"\xba\x80\x80\x80\x10\0", "536870919 is no number of a field"),
     ],
 )
 def test_what_cannot_be_followed(content: bytes, told: str) -> None:
@@ -137,6 +139,16 @@ def test_what_cannot_be_followed(content: bytes, told: str) -> None:
     assert str(caught.value) == (
         f"m/generator.onnx: onnxruntime cannot load it: it is no ONNX file ({told})"
     )
+
+
+def test_a_graph_is_not_hidden_by_bits_that_onnxruntime_drops(model: onnx.ModelProto) -> None:
+    graph = model.graph.SerializeToString()
+    model.ClearField("graph")
+    size = bytes([len(graph) & 0x7F | 0x80, len(graph) >> 7])
+    content = model.SerializeToString() + b"\xba\x80\x80\x80\x10" + size + graph
+    assert onnxruntime.InferenceSession(content).get_inputs()  # it sees field 7
+    with pytest.raises(ArtifactError, match="536870919 is no number of a field"):
+        check_graph(PATH, content)
 
 
 @given(st.binary(max_size=200))
