@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import numpy as np
+from numpy.typing import NDArray
 
 from protos.v1 import ganagerie_pb2 as pb
 
@@ -95,27 +96,35 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     received = pb.GenerateResponse.FromString(load.answer).images
     assert len(received) == options.images
     assert received[0].data.startswith(b"\x89PNG")
-    p50, p90, p99 = np.quantile(load.latencies_s, (0.5, 0.9, 0.99)) * 1e3
     return {
         "images_per_s": load.completed * options.images / options.seconds,
         "calls": load.completed,
         "received": load.received,
         "errors": load.errors,
-        "p50_ms": round(float(p50), 2),
-        "p90_ms": round(float(p90), 2),
-        "p99_ms": round(float(p99), 2),
-    }
+    } | quantiles(np.multiply(load.latencies_s, 1e3))
 
 
-def main() -> None:
-    """Reads the command line, loads, prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def quantiles(latencies_ms: NDArray[np.float64]) -> dict[str, float]:
+    """What is printed of latencies."""
+    found = np.quantile(latencies_ms, (0.5, 0.9, 0.99))
+    return dict(zip(("p50_ms", "p90_ms", "p99_ms"), map(float, found.round(2)), strict=True))
+
+
+def closed_loop(description: str | None) -> argparse.ArgumentParser:
+    """A command line for a cell of the benchmark."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("target", metavar="HOST:PORT")
     parser.add_argument("model")
     parser.add_argument("--callers", type=int, default=1)
     parser.add_argument("--images", type=int, default=1, help="a call")
+    parser.add_argument("--seconds", type=float, default=3.0, help="after a warm-up")
+    return parser
+
+
+def main() -> None:
+    """Reads the command line, loads, prints."""
+    parser = closed_loop(__doc__)
     parser.add_argument("--rate", type=float, default=0.0, help="calls a second, in an open loop")
-    parser.add_argument("--seconds", type=float, default=3.0, help="after a second of warm-up")
     gc.disable()  # its pauses would count as the server's
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
 

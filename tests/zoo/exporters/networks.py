@@ -72,7 +72,10 @@ def big_gan_deep(
 ) -> ServedGenerator:
     """A BigGAN-deep of 32 pixels, RGB, without spectral norm."""
     shape = biggan_deep.Shape(32, 3, ch, n_classes, Z_DIM, 5, attention, spectral_norm_g=False)
-    return served(biggan_deep.Generator(shape), n_classes, n_knots)
+    made = served(biggan_deep.Generator(shape), n_classes, n_knots)
+    with torch.no_grad():
+        made.generator.get_submodule("conv").get_parameter("weight").mul_(0.5)  # for tanh
+    return made
 
 
 def dc_gan(*, linear_batch_norm: bool = True, channels: tuple[int, int, int]) -> ServedGenerator:

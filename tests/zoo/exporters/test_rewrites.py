@@ -57,7 +57,7 @@ def assert_same(served: ServedGenerator) -> None:
     served.double()
     expected = floats(plain(served))
     assert expected.std(0).mean() > 0.005  # there is something to see,
-    assert (expected.abs() < 0.999).double().mean() > 0.4  # and tanh does not hide it
+    assert (expected.abs() < 0.999).double().mean() > 0.5  # and tanh does not hide it
     torch.testing.assert_close(floats(rewritten(served)), expected, rtol=0, atol=1e-10)
 
 
