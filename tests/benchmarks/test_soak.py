@@ -66,8 +66,11 @@ def test_a_server_that_stays_after_sigterm_is_told_of_and_killed(
     options = Namespace(
         minutes=4 / 60, seed=0, picture=None, server="tests.benchmarks.lingering_server"
     )
-    wrong = run_soak(options, tmp_path)  # of so short a time also growth, on a busy machine
-    assert any(re.fullmatch(r"still running .* s after SIGTERM", text) for text in wrong)
+    wrong = run_soak(options, tmp_path)
+    told = [text for text in wrong if re.fullmatch(r"still running .* s after SIGTERM", text)]
+    assert len(told) == 1
+    # In so short a time a busy machine is still warming up.
+    assert all(text.startswith("memory grew by ") for text in wrong if text not in told)
 
 
 QUIET = Sample(0, 200, 14, 20)
