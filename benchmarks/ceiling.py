@@ -1,6 +1,7 @@
 """The ceiling: what plain onnxruntime gives with every core busy, and nothing else to do.
 
-GANAGERIE_DEVICE=cuda measures it on the GPU, as the server then runs.
+GANAGERIE_DEVICE=cuda measures it on the GPU, where the server then runs too: by two callers, of
+whom one copies while the other computes.
 
 `python -m benchmarks.ceiling ONNX SECONDS BATCH` prints images per second.
 """
@@ -23,7 +24,7 @@ DEVICE: Device = "cuda" if os.environ.get("GANAGERIE_DEVICE") == "cuda" else "cp
 
 
 def measure(path: Path, seconds: float, batch: int) -> float:
-    """Images per second of one single-threaded session, called by one thread a core."""
+    """Images per second of one single-threaded session, called by a thread a core, or by two."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=providers_for(DEVICE))
@@ -39,7 +40,8 @@ def measure(path: Path, seconds: float, batch: int) -> float:
             made += batch
         images.append(made)
 
-    threads = [threading.Thread(target=call) for _ in os.sched_getaffinity(0)]
+    callers = 2 if DEVICE == "cuda" else len(os.sched_getaffinity(0))
+    threads = [threading.Thread(target=call) for _ in range(callers)]
     for thread in threads:
         thread.start()
     for thread in threads:

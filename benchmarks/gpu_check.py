@@ -1,8 +1,9 @@
 """Everything that wants a GPU, in one command: `make gpu-check`.
 
-Runs `ganagerie doctor`, the serving benchmark and the training benchmark on one device, and writes
-what they say as a section for docs/benchmarks.md, with the card's name and all versions. Ends with
-the first of them that fails, and its exit code.
+Runs `ganagerie doctor`, the tests that need a GPU, and the benchmarks of the CUDA provider's
+options, of serving, training and the monitor on one device, and writes what they say as a section
+for docs/benchmarks.md, with the card's name and all versions. Ends with the first of them that
+fails, and its exit code.
 """
 
 from __future__ import annotations
@@ -27,11 +28,18 @@ def steps(device: str, quick: bool) -> dict[str, list[str]]:
         serving += ["--models", "dcgan-emnist"]
     training = ["--device", device]
     training += ["--rounds", "1", "--recipes", "dcgan-emnist"] if quick else ["--compile"]
+    monitor = ["--device", device, *(["--rounds", "3", "dcgan-emnist"] if quick else [])]
+    on_gpus = {
+        "Tests": ["pytest", "-q", "tests/gpu"],
+        "CUDA": ["benchmarks.cuda", *(["--models", "dcgan-emnist"] if quick else [])],
+    }
     return {
         "Doctor": ["ganagerie.cli", "doctor", "--device", device],
+        **(on_gpus if device == "cuda" else {}),
         "Serving": ["benchmarks.serving", *serving],
         "Latency": ["benchmarks.latency", *serving],
         "Training": ["benchmarks.training_step", *training],
+        "Monitor": ["benchmarks.monitor", *monitor],
     }
 
 

@@ -21,7 +21,7 @@ from typing import Final
 from server.batch import BatchTimes, compute
 from server.errors import NotReady, QueueFull
 from server.requests import FinishedImage, Plan
-from server.work_queue import Job, WorkQueue
+from server.work_queue import TURN, Job, WorkQueue
 from zoo.generator import Generator
 from zoo.runtime import CPU
 
@@ -30,6 +30,7 @@ _IMAGE_BYTES: Final = 1024  # what a finished image takes beside its pixels
 # What receiving and answering a request takes of the cores, with its caller's part and the waiting
 # for Python's lock (docs/benchmarks.md).
 _REQUEST_S: Final = 8e-4
+_TURN_S: Final = 1.5e-3  # that a large request's images in a batch take, beside small requests
 _LEAST_S: Final = 1e-9  # that an image takes, for dividing by it
 _PACE: Final = 0.1  # weight of the last batch in the average of seconds an image
 _RETRY_S: Final = (0.05, 30.0)  # soonest and latest that somebody is told to come back
@@ -267,7 +268,9 @@ class Batcher:
                 self._work[lane].wait(self._max_queue_delay_s or None if queue.ready else None)
             share = -(-queue.ready // len(self._idle))
             self._idle.remove(lane)
-            batch = queue.take(min(self.max_batch, max(share, self._worth())))
+            room = min(self.max_batch, max(share, self._worth()), queue.ready)
+            turn = max(TURN, int(_TURN_S / self._image_s))
+            batch = queue.take(self._generator.execution.fit(room), turn)
             self._wake()
             return batch
 

@@ -84,7 +84,9 @@ class Loader:
 
     def _load(self, entry: Entry) -> Resident:
         config = self._config
-        generator = load_generator(entry, config.device, config.runners, config.gpu_numbers)
+        generator = load_generator(
+            entry, config.device, config.runners, config.gpu_numbers, config.tf32
+        )
         image_s = warm_up(generator, config.max_batch, config.max_batch_ms / 1e3)
         return self._settle(entry.card, generator, image_s)
 

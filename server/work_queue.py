@@ -1,8 +1,8 @@
 """The queue: requests that have images to make, and whose turn it is.
 
 Work is counted in images. Requests of one priority take turns, one turn a batch, and share it; but
-beside a small request, even one that has yet to come, the turn of another is a few images, so that
-nobody small is held up by somebody large. BULK requests get what NORMAL ones leave of a batch. A
+beside a small request, even one that has yet to come, the turn of another is short, so that nobody
+small is held up by somebody large. BULK requests get what NORMAL ones leave of a batch. A
 request whose reader lags behind is passed over until it catches up.
 
 Nothing here knows threads: the batcher calls it under its lock.
@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from server.requests import Plan, Priority
 
 _SMALL = 16  # images; a request of so many is a small one
-_TURN = 4  # images that one request puts into a batch while there are small ones beside it
+TURN = 4  # images that one request puts into a batch while there are small ones beside it
 _QUIET_S = 0.05  # after a small one has left, in which it may come back with the next request
 
 Result = TypeVar("Result")
@@ -94,8 +94,13 @@ class WorkQueue(Generic[Result]):
         self.waiting += job.left
         self._line_up(job, job.ready)
 
-    def take(self, room: int) -> list[tuple[Job[Result], range]]:
-        """At most `room` images, by job; those of NORMAL jobs first."""
+    def take(self, room: int, turn: int = TURN) -> list[tuple[Job[Result], range]]:
+        """At most `room` images, by job; those of NORMAL jobs first.
+
+        Args:
+            room: images.
+            turn: most images of one job, while there are small ones beside it.
+        """
         batch = []
         for turns in self._turns.values():
             share = -(-room // max(1, len(turns)))
@@ -103,7 +108,7 @@ class WorkQueue(Generic[Result]):
                 if not room:
                     break
                 job = turns.popleft()
-                n = min(room, job.ready, self._turn(job, share))
+                n = min(room, job.ready, self._turn(job, share, turn))
                 batch.append((job, range(job.next, job.next + n)))
                 job.next += n
                 job.unread += n
@@ -140,10 +145,10 @@ class WorkQueue(Generic[Result]):
             self._turns[job.plan.priority].remove(job)
         job.next = job.plan.count
 
-    def _turn(self, job: Job[Result], share: int) -> int:
+    def _turn(self, job: Job[Result], share: int, turn: int) -> int:
         others = self._small - (job.plan.count <= _SMALL)
         left = time.perf_counter() - self._left_s < _QUIET_S
-        return _TURN if others or left else max(share, _TURN)
+        return turn if others or left else max(share, turn)
 
     def _line_up(self, job: Job[Result], ready: int) -> None:
         if ready:

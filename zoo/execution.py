@@ -8,17 +8,19 @@ all cores. Other lanes call `run_async`, which computes *on* a pool thread: whil
 nobody helps anybody, and each batch has one core. Small graphs lose more by the hand-overs than
 they gain by the help; they get a single-threaded session, which all lanes call.
 
-On GPUs there is a lane a device. Batches are padded to a power of two, since each shape that a
-graph has not seen yet is slow, and the images are copied back by onnxruntime, once.
+On GPUs there is a lane a device, with a session for each of a few sizes of batch, up to which
+batches are padded: onnxruntime plans every convolution anew, for tens of milliseconds in all,
+whenever a session's batch has another size than the one before.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ Feeds = dict[str, NDArray[np.float32]]
 # takes 11 with a second core, and throughput stays; one of 1.4 ms takes 1.1, but a server under
 # load then makes a sixth less (docs/benchmarks.md).
 _WORTH_HELP_S = 4e-3
+SIZES: Final = (1, 4, 16, 64, 256)  # of the batches on a GPU; each has a copy of the weights
 
 
 class Execution(Protocol):
@@ -52,8 +55,12 @@ class Execution(Protocol):
         """Images uint8 [N, H, W, C]; feeds are [N, ...]; a lane has one caller at a time."""
         ...
 
+    def fit(self, n: int) -> int:
+        """How many of `n` images that wait are best run at once, 1 to n."""
+        return n
 
-class SingleThreaded:
+
+class SingleThreaded(Execution):
     """One session on the CPU, each call on its caller's thread alone."""
 
     provider = CPU
@@ -69,7 +76,7 @@ class SingleThreaded:
         return images
 
 
-class Pooled:
+class Pooled(Execution):
     """One session on the CPU whose pool has `lanes - 1` threads; at least 2 lanes."""
 
     provider = CPU
@@ -101,31 +108,43 @@ class Pooled:
         return images
 
 
-class Devices:
-    """A session on each of several GPUs."""
+class Devices(Execution):
+    """Several GPUs; each with a session for every one of `SIZES`, in that order."""
 
-    def __init__(self, sessions: Sequence[onnxruntime.InferenceSession]) -> None:
-        self.provider: str = sessions[0].get_providers()[0]
-        self.lanes = self.kinds = len(sessions)
-        self._sessions = sessions
+    def __init__(self, devices: Sequence[Sequence[onnxruntime.InferenceSession]]) -> None:
+        self.provider = str(devices[0][0].get_providers()[0])
+        self.lanes = self.kinds = len(devices)
+        self._devices = devices
 
     def run(self, feeds: Feeds, lane: int) -> NDArray[np.uint8]:
-        """See `Execution`."""
+        """See `Execution`; more images than the largest size holds take several runs."""
+        n, most = len(feeds["z"]), SIZES[-1]
+        parts = [{k: v[i : i + most] for k, v in feeds.items()} for i in range(0, n, most)]
+        images = [self._run(part, self._devices[lane]) for part in parts]
+        return images[0] if len(images) == 1 else np.concatenate(images)
+
+    def fit(self, n: int) -> int:
+        """See `Execution`: all if they fill at least half of a size, else those that fill one."""
+        fits_into = next((size for size in SIZES if size >= n), math.inf)
+        return n if 2 * n >= fits_into else max((size for size in SIZES if size <= n), default=0)
+
+    def _run(
+        self, feeds: Feeds, sessions: Sequence[onnxruntime.InferenceSession]
+    ) -> NDArray[np.uint8]:
         n = len(feeds["z"])
-        session = self._sessions[lane]
+        size, session = next(pair for pair in zip(SIZES, sessions, strict=True) if pair[0] >= n)
         binding = session.io_binding()
         for name, rows in feeds.items():
-            binding.bind_cpu_input(name, padded(rows))
+            binding.bind_cpu_input(name, padded(rows, size))
         binding.bind_output("images")  # in memory that the provider copies to, and we read
         session.run_with_iobinding(binding)
         images: NDArray[np.uint8] = binding.copy_outputs_to_cpu()[0]
         return images[:n]
 
 
-def padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows [N, ...] and copies of the last one, up to the next power of two."""
-    missing = (1 << (len(rows) - 1).bit_length()) - len(rows)
-    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), mode="edge")
+def padded(rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Rows [N, ...] and copies of the last one, `size` in all."""
+    return np.pad(rows, [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge")
 
 
 def is_worth_help(session: onnxruntime.InferenceSession) -> bool:

@@ -13,6 +13,7 @@ from zoo.card import Card
 from zoo.catalog import Entry
 from zoo.errors import ArtifactError, BackendError
 from zoo.execution import (
+    SIZES,
     Devices,
     Execution,
     Feeds,
@@ -86,7 +87,11 @@ class Generator:
 
 
 def load_generator(
-    entry: Entry, device: Device = "auto", cores: int = 1, gpus: Sequence[int] = (0,)
+    entry: Entry,
+    device: Device = "auto",
+    cores: int = 1,
+    gpus: Sequence[int] = (0,),
+    tf32: bool = False,
 ) -> Generator:
     """Verifies the artifact's checksum and opens an execution of it.
 
@@ -95,20 +100,26 @@ def load_generator(
         device: `auto` takes CUDA where it works and the CPU otherwise; `cuda` does not fall back.
         cores: lanes on a CPU, and how many threads may help with a lone image.
         gpus: CUDA devices by number, a lane each.
+        tf32: whether they may multiply with 10 bits of a factor, which is faster.
 
     Raises:
         ArtifactError: the file is missing, altered, or not the graph that the card describes.
         BackendError: onnxruntime is not installed, or `cuda` is asked for and not available.
     """
-    providers = providers_for(device)
+    providers = providers_for(device, tf32)
     content = read_artifact(entry.folder, entry.card.artifact)
     check_graph(entry.folder / entry.card.artifact.file, content)
     if providers[0] == CPU:
         return _on_cpu(entry, content, cores)
-    sessions = [_open(entry, content, [_on_gpu(providers[0], i), CPU], 1) for i in gpus]
-    if all(session.get_providers()[0] == CUDA for session in sessions):
-        inputs = _check_contract(entry.card, sessions[0])
-        return Generator(entry.card, Devices(sessions), inputs)
+    places = [[_on_gpu(providers[0], i), CPU] for i in gpus]
+    firsts = [_open(entry, content, place, 1) for place in places]
+    if all(session.get_providers()[0] == CUDA for session in firsts):
+        inputs = _check_contract(entry.card, firsts[0])
+        devices = [
+            [first, *(_open(entry, content, place, 1) for _ in SIZES[1:])]
+            for first, place in zip(firsts, places, strict=True)
+        ]
+        return Generator(entry.card, Devices(devices), inputs)
     if device == "cuda":
         raise BackendError(
             f"device cuda, GPU {', '.join(map(str, gpus))}: onnxruntime could not start its CUDA "

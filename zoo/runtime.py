@@ -22,9 +22,12 @@ CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
     # The default doubles the memory at each extension; a zoo's models share one GPU.
     "arena_extend_strategy": "kSameAsRequested",
-    # TF32, on by default, keeps 10 bits of a factor: images would be further from the CPU's.
+    # TF32, on by default, keeps 10 bits of a factor: images are further from the CPU's.
     "use_tf32": "0",
 }
+
+
+_ERROR = 3  # of onnxruntime's severities; below it CUDA's provider writes about itself
 
 
 def load_runtime() -> Any:
@@ -40,16 +43,18 @@ def load_runtime() -> Any:
             "onnxruntime is not installed: pip install 'ganagerie[cpu]' for CPUs, "
             "or 'ganagerie[gpu]' for CUDA (one of them, not both)"
         ) from error
+    onnxruntime.set_default_logger_severity(_ERROR)
     return onnxruntime
 
 
-def providers_for(device: Device) -> list[Provider]:
+def providers_for(device: Device, tf32: bool = False) -> list[Provider]:
     """Execution providers in order of preference, with the options that they get.
 
     CUDA's libraries are loaded where it is one of them.
 
     Args:
         device: `auto` takes CUDA where it works and the CPU otherwise; `cuda` does not fall back.
+        tf32: whether CUDA may multiply with 10 bits of a factor.
 
     Raises:
         BackendError: `cuda` with an onnxruntime that was built without it.
@@ -64,7 +69,7 @@ def providers_for(device: Device) -> list[Provider]:
     if device == "cpu" or CUDA not in available:
         return [CPU]
     _load_cuda(runtime)
-    return [(CUDA, dict(CUDA_OPTIONS)), CPU]
+    return [(CUDA, {**CUDA_OPTIONS, "use_tf32": str(int(tf32))}), CPU]
 
 
 def _load_cuda(runtime: Any) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +17,8 @@ from ganagerie.doctor.report import ProviderState
 from zoo.errors import one_line
 from zoo.runtime import CPU, CUDA, load_runtime, providers_for
 
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_MISSING = "Failed to load"
 NOT_BUILT = "this onnxruntime was built without it"
 
 
@@ -50,25 +55,24 @@ def _state(runtime: Any, name: str, content: bytes, built: bool) -> ProviderStat
         return ProviderState(name=name, loads=False, reason=NOT_BUILT)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    reason = None
-    with _captured_stderr() as told:
+    failed = "onnxruntime fell back to the CPU without saying why"
+    # Python's part of onnxruntime prints what it fell back from.
+    with _captured_stderr() as told, contextlib.redirect_stdout(io.StringIO()):
         try:
             # As a model is loaded: with CUDA's options, and whatever it needs beforehand.
             provider = providers_for("cuda")[0] if name == CUDA else name
             session = runtime.InferenceSession(content, options, providers=[provider])
             loads = session.get_providers()[0] == name
         except Exception as error:  # noqa: BLE001  onnxruntime's own; the reason is what is wanted
-            loads, reason = False, one_line(error)
-    if not loads and reason is None:
-        reason = _last_line(told[0]) or "onnxruntime fell back to the CPU without saying why"
-    return ProviderState(name=name, loads=loads, reason=reason)
+            loads, failed = False, one_line(error)
+    return ProviderState(name=name, loads=loads, reason=None if loads else _cause(told[0], failed))
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # A library that is missing is what to know; onnxruntime says it first, then what follows.
-    told = next((line for line in lines if "Failed to load" in line), lines[-1] if lines else "")
-    return one_line(Exception(told)) if told else ""
+def _cause(told: str, otherwise: str) -> str:
+    """The library that is missing, or the last line, of what onnxruntime wrote, in colours."""
+    lines = [line.strip() for line in _COLOUR.sub("", told).splitlines() if line.strip()]
+    missing = [line[line.find(_MISSING) :] for line in lines if _MISSING in line]
+    return one_line(Exception((missing or lines[-1:] or [otherwise])[0]))
 
 
 @contextmanager

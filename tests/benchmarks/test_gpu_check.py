@@ -28,9 +28,12 @@ def test_a_dry_run_names_the_commands() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "GANAGERIE_DEVICE=cuda python -m ganagerie.cli doctor --device cuda\n"
+        "GANAGERIE_DEVICE=cuda python -m pytest -q tests/gpu\n"
+        "GANAGERIE_DEVICE=cuda python -m benchmarks.cuda\n"
         "GANAGERIE_DEVICE=cuda python -m benchmarks.serving --rounds 3 --seconds 4\n"
         "GANAGERIE_DEVICE=cuda python -m benchmarks.latency --rounds 3 --seconds 4\n"
         "GANAGERIE_DEVICE=cuda python -m benchmarks.training_step --device cuda --compile\n"
+        "GANAGERIE_DEVICE=cuda python -m benchmarks.monitor --device cuda\n"
     )
 
 

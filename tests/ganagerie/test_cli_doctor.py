@@ -147,7 +147,11 @@ def test_why_cuda_does_not_load_is_what_onnxruntime_says(
 ) -> None:
     def falls_back(content: bytes, options: Any, providers: list[Any]) -> Any:
         if providers[0][0] == CUDA:
-            os.write(2, b"[E] Failed to load library: libcublasLt.so.12: cannot open\n[W] later\n")
+            sys.stdout.write("fell back\n")  # as onnxruntime does; it must not get into the JSON
+            os.write(
+                2, b"\x1b[1;31m2026 [E:x.cc:1 f()] : FAIL : Failed to load library lib.so with "
+            )
+            os.write(2, b"error: libcublasLt.so.12: cannot open\x1b[m\n\x1b[0;93m[W] later\x1b[m\n")
         return REAL(content, options, providers=["CPUExecutionProvider"])
 
     _has_gpu(tmp_path)
@@ -157,7 +161,7 @@ def test_why_cuda_does_not_load_is_what_onnxruntime_says(
     (problem,) = _problems(cli("doctor", "--zoo", zoo, "--json", "--device", "cuda"))
     assert problem == {
         "problem": f"{CUDA} does not load: "
-        "[E] Failed to load library: libcublasLt.so.12: cannot open",
+        "Failed to load library lib.so with error: libcublasLt.so.12: cannot open",
         "fix": "install the CUDA and cuDNN libraries that this onnxruntime asks for; "
         "or use --device cpu",
     }

@@ -32,6 +32,7 @@ SETTINGS = {
     "max_queue_delay_ms": ("2.5", "10000.0"),
     "cache_bytes": ("1", "99999999"),
     "gpus": ("1", "0,1"),
+    "tf32": ("True", "False"),
     "runners": ("256", "1"),
     "watch": ("True", "False"),
     "watch_interval_s": ("0.01", "3600.0"),

@@ -149,7 +149,7 @@ async def test_no_batch_is_larger_than_the_largest(fake: Fake, max_batch: int) -
 async def test_a_large_request_holds_up_a_small_one_by_a_batch_at_most(
     fake: Fake, max_batch: int, latest: int
 ) -> None:
-    async with Busy(fake, max_batch) as busy:
+    async with Busy(fake, max_batch, image_s=4e-4) as busy:
         large = busy.submit(400, 1000)
         await until(lambda: busy.batcher.waiting == 400)
         small = busy.submit(2, 1)
@@ -159,6 +159,34 @@ async def test_a_large_request_holds_up_a_small_one_by_a_batch_at_most(
         assert not large.done()
         assert {1, 2} <= {seed for batch in fake.batches[: 1 + latest] for seed in batch}
         large.cancel()
+
+
+@pytest.mark.parametrize(("image_s", "turn"), [(1e-3, 4), (3e-4, 5), (1.4e-4, 10), (1e-6, 64)])
+@in_event_loop
+async def test_beside_a_small_request_a_large_one_gets_a_moment_of_a_batch(
+    fake: Fake, image_s: float, turn: int
+) -> None:
+    async with Busy(fake, image_s=image_s) as busy:  # 1.5 ms, at least 4 images
+        large = busy.submit(400, 1000)
+        await until(lambda: busy.batcher.waiting == 400)
+        small = busy.submit(2, 1)
+        await until(lambda: busy.batcher.waiting == 402)
+        fake.permit(1)
+        await until(lambda: len(fake.batches) == 2)
+        assert len([seed for seed in fake.batches[1] if seed >= 1000]) == turn
+        large.cancel()
+        small.cancel()
+
+
+@in_event_loop
+async def test_a_batch_has_as_many_images_as_the_execution_likes(fake: Fake) -> None:
+    fake.execution.fit = lambda n: min(n, 4)  # type: ignore[method-assign]
+    async with Busy(fake) as busy:
+        jobs = [busy.submit(3, seed) for seed in (10, 20, 30)]
+        await until(lambda: busy.batcher.waiting == 9)
+        fake.permit()
+        await asyncio.gather(*jobs)
+    assert [len(batch) for batch in fake.batches] == [1, 4, 4, 1]
 
 
 @in_event_loop

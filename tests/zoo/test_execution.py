@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 import zoo.execution
 from tests.toys import Z_DIM, write_toy
 from zoo.catalog import BUNDLED, Catalog
-from zoo.execution import Devices, Execution, Feeds, Pooled, SingleThreaded, open_session
+from zoo.execution import SIZES, Devices, Execution, Feeds, Pooled, SingleThreaded, open_session
 from zoo.generator import load_generator
 from zoo.latents import latents
 from zoo.runtime import CPU
@@ -36,6 +38,11 @@ def feeds_of(name: str) -> Feeds:
     return feeds
 
 
+def on_device(content: bytes) -> list[onnxruntime.InferenceSession]:
+    """The sessions of a device, on the CPU."""
+    return [open_session(content, [CPU], 1) for _ in SIZES]
+
+
 def part(feeds: Feeds, start: int, stop: int) -> Feeds:
     return {name: rows[start:stop] for name, rows in feeds.items()}
 
@@ -47,7 +54,7 @@ def test_images_are_the_same_in_every_lane_and_batch(name: str) -> None:
     executions: list[Execution] = [
         SingleThreaded(open_session(content, [CPU], 1), 2),
         *(Pooled(open_session(content, [CPU], cores), cores) for cores in (2, 3)),
-        Devices([open_session(content, [CPU], 1)]),
+        Devices([on_device(content)]),
     ]
     for execution in executions:
         for lane in range(execution.lanes):
@@ -106,23 +113,75 @@ def test_a_generator_has_as_many_lanes_as_cores(tmp_path: Path) -> None:
     assert all(np.array_equal(images, made[0]) for images in made)
 
 
-@pytest.mark.parametrize(
-    ("n", "padded_to"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (17, 32), (48, 64)]
-)
-def test_batches_on_devices_are_padded_to_a_power_of_two(n: int, padded_to: int) -> None:
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (2, 4), (3, 4), (4, 4), (17, 64)])
+def test_batches_on_devices_are_padded(n: int, size: int) -> None:
     rows = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
-    padded = zoo.execution.padded(rows)
-    assert padded.shape == (padded_to, 2)
+    padded = zoo.execution.padded(rows, size)
+    assert padded.shape == (size, 2)
     assert np.array_equal(padded[:n], rows)
-    assert np.array_equal(padded[n:], np.repeat(rows[-1:], padded_to - n, axis=0))
+    assert np.array_equal(padded[n:], np.repeat(rows[-1:], size - n, axis=0))
+
+
+class _Binding:
+    """What onnxruntime's binding does, and which sizes of batch it was given."""
+
+    def __init__(self, session: Any, sizes: list[int]) -> None:
+        self._real, self._sizes = session.io_binding(), sizes
+        self.bind_output, self.copy_outputs_to_cpu = (
+            self._real.bind_output,
+            self._real.copy_outputs_to_cpu,
+        )
+
+    def bind_cpu_input(self, name: str, rows: NDArray[np.float32]) -> None:
+        self._sizes.append(len(rows))
+        self._real.bind_cpu_input(name, rows)
+
+    def run(self, session: Any) -> None:
+        session.run_with_iobinding(self._real)
+
+
+class _Session:
+    """A session that keeps the sizes of the batches that it has run."""
+
+    def __init__(self, content: bytes) -> None:
+        self._real = open_session(content, [CPU], 1)
+        self.sizes: list[int] = []
+        self.get_providers = self._real.get_providers
+
+    def io_binding(self) -> _Binding:
+        return _Binding(self._real, self.sizes)
+
+    def run_with_iobinding(self, binding: _Binding) -> None:
+        binding.run(self._real)
+
+
+def test_each_session_on_a_device_sees_batches_of_one_size(tmp_path: Path) -> None:
+    write_toy(tmp_path, "toy")
+    content = (tmp_path / "toy/generator.onnx").read_bytes()
+    sessions = [_Session(content) for _ in SIZES]
+    z = np.random.default_rng(0).standard_normal((600, Z_DIM)).astype(np.float32)
+    expected = SingleThreaded(open_session(content, [CPU], 1), 1).run({"z": z}, 0)
+    devices = Devices([sessions])
+    for n in (1, 2, 3, 4, 5, 16, 17, 64, 65, 256, 257, 600):
+        assert np.array_equal(devices.run({"z": z[:n]}, 0), expected[:n])
+    assert [set(session.sizes) for session in sessions] == [{size} for size in SIZES]
 
 
 def test_each_device_is_a_lane(tmp_path: Path) -> None:
     write_toy(tmp_path, "one")
     write_toy(tmp_path, "other", side=6)
     contents = [(tmp_path / name / "generator.onnx").read_bytes() for name in ("one", "other")]
-    devices = Devices([open_session(content, [CPU], 1) for content in contents])
-    assert (devices.lanes, devices.provider) == (2, CPU)
+    devices = Devices([on_device(content) for content in contents])
+    assert (devices.lanes, devices.kinds, devices.provider) == (2, 2, CPU)
     feeds = {"z": np.zeros((3, Z_DIM), np.float32)}
     shapes = [devices.run(feeds, lane).shape for lane in range(2)]
     assert shapes == [(3, 12, 12, 1), (3, 6, 6, 1)]
+
+
+def test_a_batch_on_a_device_fills_half_of_a_size_or_is_a_smaller_one(tmp_path: Path) -> None:
+    write_toy(tmp_path, "toy")
+    devices = Devices([on_device((tmp_path / "toy/generator.onnx").read_bytes())])
+    waiting = [0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 257, 1000]
+    taken = [0, 1, 2, 3, 4, 4, 4, 8, 15, 16, 16, 32, 63, 64, 64, 128, 255, 256, 256, 256]
+    assert [devices.fit(n) for n in waiting] == taken
+    assert all(SingleThreaded(None, 1).fit(n) == n for n in waiting)

@@ -51,6 +51,19 @@ def test_libraries_are_loaded_for_cuda_alone_and_in_silence(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("tf32", "option"), [(False, "0"), (True, "1")])
+def test_tf32_is_for_those_who_ask(
+    monkeypatch: pytest.MonkeyPatch, tf32: bool, option: str
+) -> None:
+    monkeypatch.setattr(zoo.runtime, "load_runtime", lambda: Runtime([CUDA, CPU]))
+    options = {
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": option,
+    }
+    assert providers_for("cuda", tf32) == [(CUDA, options), CPU]
+
+
 def test_cuda_without_its_build_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo.runtime, "load_runtime", lambda: Runtime([CPU]))
     with pytest.raises(BackendError) as caught:
