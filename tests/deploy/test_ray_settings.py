@@ -35,6 +35,6 @@ def test_every_setting_is_of_use_or_refused() -> None:
     used = {
         *("zoo", "device", "runners", "watch", "watch_interval_s", "log_format", "cache_bytes"),
         *("max_count", "max_batch", "max_batch_ms", "max_loaded_models", "max_model_bytes"),
-        *("max_queue_images", "max_queue_bytes", "max_queue_delay_ms"),
+        *("max_queue_images", "max_queue_bytes", "max_queue_delay_ms", "tf32"),
     }
     assert used | NOT_HERE == ServeConfig.model_fields.keys()
