@@ -21,7 +21,9 @@ MANY = 2000  # answers: tens of MB, more than the system holds for who does not 
 
 
 @in_event_loop
-async def test_a_client_that_never_reads_does_not_hold_up_the_end(toy_zoo: Path) -> None:
+async def test_a_client_that_never_reads_does_not_hold_up_the_end(
+    toy_zoo: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     app = App(ServeConfig(zoo=toy_zoo, port=0, http_port=0))
     await app.start()
     open_connections: set[Any] = app._http.server_state.connections
@@ -35,6 +37,7 @@ async def test_a_client_that_never_reads_does_not_hold_up_the_end(toy_zoo: Path)
         await asyncio.wait_for(app.drain(), TIMEOUT_S)
         assert open_connections
     await until(lambda: not open_connections)
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("uvicorn")] == []
 
 
 @pytest.mark.parametrize(
