@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ganagerie.doctor.examine import MOST_APART
 from tests.training import conftest as dcgan
 from tests.training import small_biggan as biggan
 from tests.training.test_publish import publication
@@ -27,6 +28,7 @@ def small(name: str, *overrides: str) -> tuple[Recipe, ImageSet]:
     return biggan.small(*every, *overrides), biggan.shapes()
 
 
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of what it could do better
 @pytest.mark.parametrize(
     "how", [("precision=fp32", "compile=false"), ("precision=bf16", "compile=true")]
 )
@@ -53,4 +55,4 @@ def test_a_run_stops_goes_on_and_is_published(
         generator.generate(range(8), [None] * 8, mixtures).astype(np.int16)
         for generator in (on_cpu, on_gpu)
     )
-    assert np.abs(one - other).max() <= 2
+    assert np.abs(one - other).max() <= MOST_APART
