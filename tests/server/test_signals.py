@@ -24,7 +24,7 @@ from tests.serving import Running, server_in_thread, server_process
 from tests.toys import write_toy
 
 RAW = pb.IMAGE_FORMAT_RAW
-MANY = 300  # images of 64 KiB: far more than a connection holds while its reader waits
+MANY = 2000  # images of 64 KiB: far more than a connection holds while its reader waits
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 SLOW_START = """
