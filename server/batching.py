@@ -30,7 +30,7 @@ _IMAGE_BYTES: Final = 1024  # what a finished image takes beside its pixels
 # What receiving and answering a request takes of the cores, with its caller's part and the waiting
 # for Python's lock (docs/benchmarks.md).
 _REQUEST_S: Final = 8e-4
-_TURN_S: Final = 1.5e-3  # that a large request's images in a batch take, beside small requests
+_TURN_S: Final = 7.5e-4  # that a large request's images in a batch take, beside small requests
 _LEAST_S: Final = 1e-9  # that an image takes, for dividing by it
 _PACE: Final = 0.1  # weight of the last batch in the average of seconds an image
 _RETRY_S: Final = (0.05, 30.0)  # soonest and latest that somebody is told to come back

@@ -20,7 +20,9 @@ from typing import Generic, TypeVar
 from server.requests import Plan, Priority
 
 _SMALL = 16  # images; a request of so many is a small one
-TURN = 4  # images that one request puts into a batch while there are small ones beside it
+# Images that one request puts into a batch while there are small ones beside it: a large one, and a
+# small one.
+TURN, _SMALL_TURN = 2, 4
 _QUIET_S = 0.05  # after a small one has left, in which it may come back with the next request
 
 Result = TypeVar("Result")
@@ -99,7 +101,7 @@ class WorkQueue(Generic[Result]):
 
         Args:
             room: images.
-            turn: most images of one job, while there are small ones beside it.
+            turn: most images of a large job, while there are small ones beside it.
         """
         batch = []
         for turns in self._turns.values():
@@ -146,9 +148,10 @@ class WorkQueue(Generic[Result]):
         job.next = job.plan.count
 
     def _turn(self, job: Job[Result], share: int, turn: int) -> int:
-        others = self._small - (job.plan.count <= _SMALL)
+        small = job.plan.count <= _SMALL
+        turn = max(turn, _SMALL_TURN) if small else turn
         left = time.perf_counter() - self._left_s < _QUIET_S
-        return turn if others or left else max(share, turn)
+        return turn if self._small - small or left else max(share, turn)
 
     def _line_up(self, job: Job[Result], ready: int) -> None:
         if ready:
