@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import onnxruntime
 import pytest
 
 import zoo.runtime
 from zoo.errors import BackendError
-from zoo.runtime import CPU, CUDA, Device, providers_for
+from zoo.runtime import CPU, CUDA, Device, load_runtime, providers_for
 
 
 @dataclass
@@ -49,6 +50,15 @@ def test_libraries_are_loaded_for_cuda_alone_and_in_silence(
     assert [CUDA in str(provider) for provider in providers_for(device)] == are_cuda
     assert runtime.loaded == loaded
     assert capsys.readouterr() == ("", "")
+
+
+def test_onnxruntime_writes_errors_alone_into_the_log_of_its_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", asked.append)
+    assert load_runtime() is onnxruntime
+    assert asked == [3]
 
 
 @pytest.mark.parametrize(("tf32", "option"), [(False, "0"), (True, "1")])
