@@ -56,7 +56,7 @@ class Execution(Protocol):
         ...
 
     def fit(self, n: int) -> int:
-        """How many of `n` images that wait are best run at once, 1 to n."""
+        """How many of `n` images that wait are best run at once; at most n, and 0 of none."""
         return n
 
 
